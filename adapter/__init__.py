@@ -1,0 +1,1 @@
+"""WVA: replica decisions for LLM serving."""

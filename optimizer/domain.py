@@ -1,0 +1,118 @@
+"""The optimizer's records: frozen columns, one entry per variant, model or replica.
+
+Everything is in base units: seconds, requests/s, tokens, watts, currency per hour.
+Columns of one record share one shape. Unknown numbers are NaN; "no limit" and "no
+target" are +inf. Records with arrays are compared by identity (``eq=False``).
+"""
+
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidInputError
+
+__all__ = [
+    "BoolArray",
+    "Columns",
+    "EngineLimits",
+    "FloatArray",
+    "IntArray",
+    "ServiceProfiles",
+    "SloTargets",
+    "Trust",
+    "Workloads",
+]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Trust(IntEnum):
+    """How a performance profile is known, from least to most."""
+
+    NONE = 0
+    PRIOR = 1
+    LEARNED = 2
+    GIVEN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Columns:
+    """Base of column records: arrays of one length that are taken together."""
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different shapes."""
+        shapes = {f.name: np.shape(getattr(self, f.name)) for f in fields(self)}
+        if len(set(shapes.values())) > 1:
+            raise InvalidInputError(f"{type(self).__name__}: columns differ in shape: {shapes}")
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(getattr(self, fields(self)[0].name))
+
+    def take(self, index: IntArray | BoolArray | slice) -> Self:
+        """Return the rows that `index` selects, as a record of the same kind."""
+        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ServiceProfiles(Columns):
+    """Parameters of one replica's iteration time, a column entry per variant.
+
+    An engine iteration that decodes one token for each of d sequences, computes p
+    prompt tokens and ends with c tokens of KV cache under its sequences lasts
+
+        iteration_base_s + d * decode_slope_s + p * prefill_slope_s + c * kv_slope_s
+
+    and the client sees its first token `ttft_constant_s` after the engine made it.
+    """
+
+    iteration_base_s: FloatArray
+    decode_slope_s: FloatArray
+    prefill_slope_s: FloatArray
+    kv_slope_s: FloatArray
+    ttft_constant_s: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Workloads(Columns):
+    """Moments of request lengths as a variant sees them; second moments are E[X^2]."""
+
+    prompt_tokens_mean: FloatArray
+    prompt_tokens_second_moment: FloatArray
+    output_tokens_mean: FloatArray
+    output_tokens_second_moment: FloatArray
+    prefix_hit_ratio: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EngineLimits(Columns):
+    """What one replica can hold: +inf where unknown or unlimited.
+
+    `max_batch_size` is `max_num_seqs`, `max_queue_size` the requests that may wait
+    beside those, `kv_capacity_tokens` the KV cache, `max_batched_tokens` the token
+    budget of one iteration.
+    """
+
+    max_batch_size: IntArray
+    max_queue_size: IntArray
+    kv_capacity_tokens: FloatArray
+    max_batched_tokens: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SloTargets(Columns):
+    """Latency targets; +inf is "no target". `percentile_ratio` in (0, 1), or 0 for means.
+
+    `throughput_tps` is the output-token rate one replica must be able to give
+    (0: no target).
+    """
+
+    ttft_s: FloatArray
+    itl_s: FloatArray
+    percentile_ratio: FloatArray
+    throughput_tps: FloatArray

@@ -1,0 +1,1 @@
+"""Simulated engines, cluster and HPA."""
