@@ -286,8 +286,12 @@ class Settings(Section):
     max_decision_age_s: Positive = 30.0
     hold_s: NonNegative = 600.0
     stability_margin_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    down_window_s: Positive = 60.0
+    down_hysteresis_ratio: NonNegative = 0.1
+    change_price_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    zero_after_s: NonNegative = 600.0
     max_nudge_replicas: Annotated[int, Field(ge=0)] = 2
-    hpa_tolerance: NonNegative = 0.0
+    hpa_tolerance: NonNegative = 0.1
     controller_instance: str | None = None
     state_dir: Path | None = None
     sources: Sources = Sources()

@@ -1,1 +1,48 @@
-"""Pure decisions."""
+"""Pure decisions: how many replicas of which variant hold every SLO at the least cost.
+
+Functions on frozen records; no I/O, no clock, no environment, no randomness, no logging.
+"""
+
+from .decision import (
+    Binding,
+    ModelTable,
+    Plan,
+    PlanRequest,
+    PlanState,
+    Policy,
+    ReplicaTable,
+    VariantTable,
+)
+from .domain import (
+    BoolArray,
+    EngineLimits,
+    FloatArray,
+    IntArray,
+    ServiceProfiles,
+    SloTargets,
+    Trust,
+    Workloads,
+)
+from .errors import IdentifiabilityError, InvalidInputError, OptimizerError
+
+__all__ = [
+    "Binding",
+    "BoolArray",
+    "EngineLimits",
+    "FloatArray",
+    "IdentifiabilityError",
+    "IntArray",
+    "InvalidInputError",
+    "ModelTable",
+    "OptimizerError",
+    "Plan",
+    "PlanRequest",
+    "PlanState",
+    "Policy",
+    "ReplicaTable",
+    "ServiceProfiles",
+    "SloTargets",
+    "Trust",
+    "VariantTable",
+    "Workloads",
+]

@@ -1,0 +1,362 @@
+"""Snapshot and settings -> PlanRequest: what the readings mean. Pure.
+
+Policy for what is missing (design 4.3), all in this file:
+
+* Demand belongs to a model. It is the router's or gateway's count where there is one,
+  else the sum over replicas that report.
+* A ready replica that has fallen silent counts with its last rate; one that never
+  reported counts with nothing. Imputing never lifts the total above the last complete
+  one (or above what is reported, if that is more).
+* A variant with a silent ready replica is *partial*; one with replicas and no reading
+  at all is *blind*. Neither may lose replicas.
+* Lengths that nobody observed in the window are the last ones observed; before the
+  first, an assumption that is shown as such.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer import (
+    BoolArray,
+    EngineLimits,
+    FloatArray,
+    IntArray,
+    ModelTable,
+    PlanRequest,
+    PlanState,
+    Policy,
+    ReplicaTable,
+    VariantTable,
+    Workloads,
+)
+
+from .catalog import Catalog
+from .records import Readings, ReplicaState, Snapshot
+
+__all__ = ["Analysis", "Memory", "analyze"]
+
+# vLLM's own defaults, for engines that don't export theirs.
+DEFAULT_MAX_BATCH_SIZE = 256.0
+DEFAULT_MAX_BATCHED_TOKENS = 8192.0
+QUEUE_PER_SLOT = 10.0
+# Assumed until the first request has been seen: a middling chat turn with CV 1.
+ASSUMED_LENGTHS = (512.0, 2.0 * 512.0**2, 256.0, 2.0 * 256.0**2)
+
+_LENGTHS = (
+    "prompt_tokens_mean",
+    "prompt_tokens_second_moment",
+    "output_tokens_mean",
+    "output_tokens_second_moment",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Memory:
+    """What the analysis remembers between ticks; rows are matched by name."""
+
+    plan: PlanState
+    replica_rate_rps: Mapping[str, float]
+    model_names: tuple[str, ...]
+    complete_rps: FloatArray  # (models,), the last total with every replica reporting
+    lengths: FloatArray  # (models, 5): the four length moments and the hit ratio; NaN: none yet
+
+    @classmethod
+    def empty(cls) -> "Memory":
+        """Return the memory of an adapter that has just started."""
+        return cls(
+            plan=PlanState.empty(),
+            replica_rate_rps={},
+            model_names=(),
+            complete_rps=np.empty(0),
+            lengths=np.empty((0, len(_LENGTHS) + 1)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """The request to the optimizer, the next memory, and the inputs as people read them."""
+
+    request: PlanRequest
+    memory: Memory
+    inputs: Mapping[str, FloatArray]  # per variant
+    reading_age_s: FloatArray  # per variant: the oldest reading its decision needs
+    lengths_assumed: BoolArray  # per variant
+
+
+def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Policy) -> Analysis:
+    """Return what the optimizer is asked, given what was read."""
+    replicas = _Replicas.of(snapshot, catalog.settings.max_decision_age_s)
+    rate_rps = offered_by_replica(snapshot)
+    demand = _demand(snapshot, replicas, rate_rps, memory, catalog)
+    lengths, assumed = _lengths(snapshot, replicas, memory, catalog)
+    variants = _variant_table(snapshot, replicas, catalog)
+    model = catalog.variant_model
+    request = PlanRequest(
+        now_s=snapshot.taken_s,
+        variant_names=catalog.variant_names,
+        model_names=catalog.model_names,
+        variants=variants,
+        models=ModelTable(
+            arrival_rate_rps=demand.total_rps,
+            router_queue_requests=np.nan_to_num(_model_signal(snapshot, "router_queue_requests")),
+        ),
+        replicas=_replica_table(snapshot, replicas),
+        profiles=catalog.profiles,
+        limits=_limits(snapshot, replicas, catalog),
+        workloads=Workloads(
+            **{name: lengths[model, i] for i, name in enumerate(_LENGTHS)},
+            prefix_hit_ratio=lengths[model, len(_LENGTHS)],
+        ),
+        slo=catalog.slo,
+        policy=policy,
+        state=memory.plan,
+    )
+    return Analysis(
+        request=request,
+        memory=Memory(
+            plan=memory.plan,
+            replica_rate_rps=demand.replica_rate_rps,
+            model_names=catalog.model_names,
+            complete_rps=demand.complete_rps,
+            lengths=np.where(assumed[:, None], np.nan, lengths),
+        ),
+        inputs=_inputs(snapshot, replicas, rate_rps, lengths[model]),
+        reading_age_s=_reading_age_s(snapshot, replicas, variants),
+        lengths_assumed=assumed[model],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Replicas:
+    """Which replicas count, and for what."""
+
+    variant: IntArray
+    count: int  # of variants
+    ready: BoolArray
+    fresh: BoolArray
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, max_age_s: float) -> "_Replicas":
+        return cls(
+            variant=snapshot.replica_variant,
+            count=len(snapshot.variants),
+            ready=snapshot.replica_state == ReplicaState.READY,
+            fresh=snapshot.replica_age_s <= max_age_s,  # NaN, never read, compares false
+        )
+
+    def total(self, values: FloatArray, where: BoolArray) -> FloatArray:
+        """Sum over the replicas `where` of each variant."""
+        return np.bincount(
+            self.variant[where], weights=values[where], minlength=self.count
+        ).astype(np.float64)
+
+    def mean(self, readings: Readings, where: BoolArray) -> FloatArray:
+        """Average the present readings of each variant; NaN where there is none."""
+        use = where & readings.present
+        number = np.bincount(self.variant[use], minlength=self.count)
+        total = self.total(readings.values, use)
+        return np.divide(total, number, out=np.full(self.count, np.nan), where=number > 0)
+
+
+def offered_by_replica(snapshot: Snapshot) -> Readings:
+    """Return each replica's offered arrival rate, rejected requests included. [requests/s]
+
+    The engine's own arrival counter if it has one; else what left plus what stayed:
+    completions + change of the requests in flight. Requests turned away before they
+    were counted as in flight are added.
+    """
+    signals = snapshot.replica
+    own = signals["arrival_rate_rps"]
+    left, stayed = signals["completion_rate_rps"], signals["inflight_slope_rps"]
+    balance = np.maximum(left.values + np.nan_to_num(stayed.values), 0.0)
+    turned_away = np.nan_to_num(signals["rejection_rate_rps"].values)
+    values = np.where(own.present, own.values, balance + turned_away)
+    reasons = np.where(own.present, own.reasons, left.reasons)
+    return Readings(values, reasons)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Demand:
+    total_rps: FloatArray
+    complete_rps: FloatArray
+    replica_rate_rps: Mapping[str, float]
+
+
+def _demand(
+    snapshot: Snapshot, replicas: _Replicas, rate: Readings, memory: Memory, catalog: Catalog
+) -> _Demand:
+    models = len(catalog.models)
+    model_of_replica = catalog.variant_model[replicas.variant]
+    reporting = replicas.fresh & rate.present
+    silent = replicas.ready & ~reporting
+    last = memory.replica_rate_rps
+    imputed = np.array(
+        [
+            last.get(name, 0.0) if out else 0.0
+            for name, out in zip(snapshot.replica_id, silent, strict=True)
+        ]
+        if silent.any()
+        else np.zeros(len(silent))
+    )
+
+    def per_model(values: FloatArray, where: BoolArray) -> FloatArray:
+        index = model_of_replica[where]
+        return np.bincount(index, weights=values[where], minlength=models).astype(np.float64)
+
+    reported = per_model(rate.values, reporting)
+    previous = _aligned(memory.complete_rps, memory.model_names, catalog.model_names)
+    guess = np.minimum(reported + per_model(imputed, silent), np.fmax(previous, reported))
+    partial = np.bincount(model_of_replica[silent], minlength=models) > 0
+    total = np.where(partial, np.where(np.isnan(previous), reported, guess), reported)
+    anyone = np.bincount(model_of_replica[reporting], minlength=models) > 0
+    known = np.where(anyone, total, np.nan)
+    offered = _model_signal(snapshot, "offered_rate_rps")
+    turned_away = np.nan_to_num(_model_signal(snapshot, "router_rejection_rate_rps"))
+    # The router's count already holds what it turned away; without it, its refusals are added.
+    total_rps = np.where(np.isfinite(offered), offered, known + turned_away)
+    names = np.array(snapshot.replica_id, dtype=object)
+    rates = {n: last[n] for n in names[silent] if n in last}
+    rates.update(zip(names[reporting], rate.values[reporting].tolist(), strict=True))
+    return _Demand(
+        total_rps=total_rps,
+        complete_rps=np.where(anyone & ~partial, reported, previous),
+        replica_rate_rps=rates,
+    )
+
+
+def _model_signal(snapshot: Snapshot, name: str) -> FloatArray:
+    readings = snapshot.model.get(name)
+    return readings.values if readings is not None else np.full(len(snapshot.models), np.nan)
+
+
+def _aligned(values: FloatArray, names: tuple[str, ...], wanted: tuple[str, ...]) -> FloatArray:
+    """Return the rows of `values` for the `wanted` names, NaN for new ones."""
+    if names == wanted:
+        return values
+    row = {name: i for i, name in enumerate(names)}
+    rows = np.array([row.get(name, -1) for name in wanted], dtype=np.int64)
+    result = np.full((len(wanted), *values.shape[1:]), np.nan)
+    result[rows >= 0] = values[rows[rows >= 0]]
+    return result
+
+
+def _lengths(
+    snapshot: Snapshot, replicas: _Replicas, memory: Memory, catalog: Catalog
+) -> tuple[FloatArray, BoolArray]:
+    """Return length moments and hit ratio per model, and where they are assumed."""
+    models = len(catalog.models)
+    model = catalog.variant_model[replicas.variant]
+    weight = np.nan_to_num(snapshot.replica["completion_rate_rps"].values)
+    columns = []
+    for name in (*_LENGTHS, "prefix_hit_ratio"):
+        readings = snapshot.replica[name]
+        use = replicas.fresh & readings.present & (weight > 0)
+        mass = np.bincount(model[use], weights=weight[use], minlength=models)
+        total = np.bincount(model[use], weights=(weight * readings.values)[use], minlength=models)
+        columns.append(np.divide(total, mass, out=np.full(models, np.nan), where=mass > 0))
+    observed = np.stack(columns, axis=1) if columns else np.empty((models, 0))
+    remembered = _aligned(memory.lengths, memory.model_names, catalog.model_names)
+    lengths = np.where(np.isnan(observed), remembered, observed)
+    assumed = np.isnan(lengths[:, : len(_LENGTHS)]).any(axis=1)
+    lengths = np.where(assumed[:, None], np.array([*ASSUMED_LENGTHS, np.nan]), lengths)
+    # An unknown hit ratio is none: capacity is never bought on a cache that nobody saw.
+    lengths[:, -1] = np.clip(np.nan_to_num(lengths[:, -1]), 0.0, 0.99)
+    lengths[:, :4] = np.maximum(lengths[:, :4], [0.0, 0.0, 1.0, 1.0])
+    lengths[:, 1] = np.maximum(lengths[:, 1], lengths[:, 0] ** 2)
+    lengths[:, 3] = np.maximum(lengths[:, 3], lengths[:, 2] ** 2)
+    return lengths, assumed
+
+
+def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) -> VariantTable:
+    number_ready = np.bincount(replicas.variant[replicas.ready], minlength=replicas.count)
+    silent = replicas.ready & ~replicas.fresh
+    heard = np.bincount(replicas.variant[replicas.fresh], minlength=replicas.count) > 0
+    current = snapshot.current_replicas
+    listed = np.bincount(replicas.variant, minlength=replicas.count)
+    current = np.where(current >= 0, current, listed)
+    ready = np.where(snapshot.ready_replicas >= 0, snapshot.ready_replicas, number_ready)
+    return VariantTable(
+        model=catalog.variant_model,
+        cost_per_hour=catalog.cost_per_hour,
+        power_idle_w=catalog.power_idle_w,
+        power_full_w=catalog.power_full_w,
+        min_replicas=catalog.min_replicas,
+        max_replicas=catalog.max_replicas,
+        current_replicas=current.astype(np.int64),
+        ready_replicas=np.minimum(ready, current).astype(np.int64),
+        partial=np.bincount(replicas.variant[silent], minlength=replicas.count) > 0,
+        blind=~heard & (ready > 0),
+        paper_law=catalog.paper_law,
+        trust=catalog.profile_trust,
+    )
+
+
+def _limits(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) -> EngineLimits:
+    def first_known(signal: str, declared: FloatArray, default: float) -> FloatArray:
+        read = replicas.mean(snapshot.replica[signal], replicas.fresh)
+        known = np.where(np.isfinite(read) & (read > 0), read, declared)
+        return np.where(np.isfinite(known), known, default)
+
+    batch = first_known("max_batch_size", catalog.max_batch_size, DEFAULT_MAX_BATCH_SIZE)
+    queue = np.where(
+        np.isfinite(catalog.max_queue_size), catalog.max_queue_size, batch * QUEUE_PER_SLOT
+    )
+    return EngineLimits(
+        max_batch_size=np.maximum(np.round(batch), 1).astype(np.int64),
+        max_queue_size=np.round(queue).astype(np.int64),
+        kv_capacity_tokens=first_known("kv_capacity_tokens", catalog.kv_capacity_tokens, np.inf),
+        max_batched_tokens=first_known(
+            "max_batched_tokens", catalog.max_batched_tokens, DEFAULT_MAX_BATCHED_TOKENS
+        ),
+    )
+
+
+def _replica_table(snapshot: Snapshot, replicas: _Replicas) -> ReplicaTable:
+    use = replicas.ready & replicas.fresh
+    signal = snapshot.replica
+    return ReplicaTable(
+        variant=replicas.variant[use],
+        running_requests=signal["running_requests"].values[use],
+        waiting_requests=signal["waiting_requests"].values[use],
+        kv_usage_ratio=signal["kv_usage_ratio"].values[use],
+        kv_capacity_tokens=signal["kv_capacity_tokens"].values[use],
+    )
+
+
+def _inputs(
+    snapshot: Snapshot, replicas: _Replicas, rate: Readings, lengths: FloatArray
+) -> dict[str, FloatArray]:
+    """Return the numbers that people see as a variant's inputs; NaN where nobody reports."""
+
+    def total(readings: Readings) -> FloatArray:
+        use = replicas.fresh & readings.present
+        number = np.bincount(replicas.variant[use], minlength=replicas.count)
+        return np.where(number > 0, replicas.total(readings.values, use), np.nan)
+
+    signal = snapshot.replica
+    return {
+        "input.arrival_rate_rps": total(rate),
+        "input.running_requests": total(signal["running_requests"]),
+        "input.waiting_requests": total(signal["waiting_requests"]),
+        "input.kv_usage_ratio": replicas.mean(signal["kv_usage_ratio"], replicas.fresh),
+        "input.prompt_tokens_mean": lengths[:, 0],
+        "input.output_tokens_mean": lengths[:, 2],
+        "input.prefix_hit_ratio": lengths[:, 4],
+    }
+
+
+def _reading_age_s(
+    snapshot: Snapshot, replicas: _Replicas, variants: VariantTable
+) -> FloatArray:
+    """Return the age of each variant's freshest replica; +inf where none was ever read.
+
+    A replica that is silent makes its variant partial, not old: what the others report
+    is still fresh, and the guard against scaling down is the flag. A variant without
+    replicas needs no engine reading.
+    """
+    age = np.full(replicas.count, np.inf)
+    read = np.isfinite(snapshot.replica_age_s)
+    np.minimum.at(age, replicas.variant[read], snapshot.replica_age_s[read])
+    return np.where(variants.ready_replicas == 0, np.where(np.isinf(age), 0.0, age), age)

@@ -1,0 +1,181 @@
+"""The declared world as columns: what the settings say of variants and models. Pure.
+
+Built once per (re)load, so that a tick only looks things up.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer import BoolArray, FloatArray, IntArray, ServiceProfiles, SloTargets, Trust
+
+from .accelerators import assume
+from .config import Model, Profile, ServiceClass, Settings, Variant
+from .records import ModelKey, VariantKey
+
+__all__ = ["Catalog", "build_catalog"]
+
+DEFAULT_CLASS = ServiceClass()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Catalog:
+    """Columns per variant (V rows) and per model (M rows), in the settings' order."""
+
+    settings: Settings
+    variants: tuple[VariantKey, ...]
+    variant_names: tuple[str, ...]
+    models: tuple[ModelKey, ...]
+    model_names: tuple[str, ...]
+    variant_model: IntArray
+    labels: tuple[Mapping[str, str], ...]
+    texts: Mapping[str, tuple[str, ...]]
+    cost_per_hour: FloatArray
+    power_idle_w: FloatArray
+    power_full_w: FloatArray
+    min_replicas: IntArray
+    max_replicas: IntArray
+    paper_law: BoolArray
+    active: BoolArray
+    observed: BoolArray
+    cold_start_s: FloatArray  # NaN: not declared
+    profile_trust: IntArray  # GIVEN or NONE
+    profiles: ServiceProfiles  # NaN rows where none is given
+    max_batch_size: FloatArray  # declared with the profile; NaN: not
+    max_queue_size: FloatArray
+    max_batched_tokens: FloatArray
+    kv_capacity_tokens: FloatArray
+    slo: SloTargets
+    accelerators: tuple[str, ...]
+    accelerators_per_replica: IntArray
+
+
+def build_catalog(settings: Settings) -> Catalog:
+    """Return the columns that the settings declare."""
+    declared = settings.variants
+    keys = tuple(VariantKey(v.namespace, v.name) for v in declared)
+    model_of = [ModelKey(v.namespace, v.model) for v in declared]
+    models = tuple(dict.fromkeys(model_of))
+    row = {key: i for i, key in enumerate(models)}
+    classes = [_class_of(settings, v.model) for v in declared]
+    profiles = [_model(settings, v.model).profiles.get(v.accelerator) for v in declared]
+    costs = [_cost(settings, v) for v in declared]
+    powers = [_power(settings, v) for v in declared]
+    return Catalog(
+        settings=settings,
+        variants=keys,
+        variant_names=tuple(f"{k.namespace}/{k.name}" for k in keys),
+        models=models,
+        model_names=tuple(f"{k.namespace}/{k.model}" for k in models),
+        variant_model=np.array([row[key] for key in model_of], dtype=np.int64),
+        labels=tuple(_labels(settings, v) for v in declared),
+        texts={
+            "cost_source": tuple("assumed" if assumed else "settings" for _, assumed in costs),
+            "mode": tuple(v.mode for v in declared),
+            "analyzer": tuple(v.analyzer for v in declared),
+        },
+        cost_per_hour=_floats([cost for cost, _ in costs]),
+        power_idle_w=_floats([idle for idle, _ in powers]),
+        power_full_w=_floats([full for _, full in powers]),
+        min_replicas=_ints([v.min_replicas for v in declared]),
+        max_replicas=_ints([v.max_replicas for v in declared]),
+        paper_law=np.array([v.analyzer == "paper" for v in declared], dtype=np.bool_),
+        active=np.array([v.mode == "active" for v in declared], dtype=np.bool_),
+        observed=np.array([v.mode == "observe" for v in declared], dtype=np.bool_),
+        cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),
+        profile_trust=_ints([Trust.GIVEN if p is not None else Trust.NONE for p in profiles]),
+        profiles=_profiles(profiles),
+        max_batch_size=_floats([_or_nan(p and p.max_batch_size) for p in profiles]),
+        max_queue_size=_floats([_or_nan(p and p.max_queue_size) for p in profiles]),
+        max_batched_tokens=_floats([_or_nan(p and p.max_batched_tokens) for p in profiles]),
+        kv_capacity_tokens=_floats([_or_nan(p and p.kv_capacity_tokens) for p in profiles]),
+        slo=_slo(classes),
+        accelerators=tuple(v.accelerator for v in declared),
+        accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
+    )
+
+
+def _floats(values: list[float]) -> FloatArray:
+    return np.array(values, dtype=np.float64)
+
+
+def _ints(values: list[int]) -> IntArray:
+    return np.array(values, dtype=np.int64)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _model(settings: Settings, name: str) -> Model:
+    return settings.models.get(name) or Model()
+
+
+def _class_of(settings: Settings, model: str) -> ServiceClass:
+    name = _model(settings, model).service_class
+    return settings.service_classes[name] if name is not None else DEFAULT_CLASS
+
+
+def _labels(settings: Settings, variant: Variant) -> dict[str, str]:
+    labels = {
+        "variant_name": variant.name,
+        "namespace": variant.namespace,
+        "exported_namespace": variant.namespace,
+        "model_name": variant.model,
+        "accelerator_type": variant.accelerator,
+        "service_class": _model(settings, variant.model).service_class or "default",
+    }
+    if settings.controller_instance:
+        labels["controller_instance"] = settings.controller_instance
+    return labels
+
+
+def _cost(settings: Settings, variant: Variant) -> tuple[float, bool]:
+    """Return the price of one replica per hour, and whether it is an assumption."""
+    if variant.cost_per_hour is not None:
+        return variant.cost_per_hour, False
+    accelerator = settings.accelerators.get(variant.accelerator)
+    if accelerator is not None:
+        return accelerator.cost_per_hour * variant.accelerators_per_replica, False
+    return assume(variant.accelerator).cost_per_hour * variant.accelerators_per_replica, True
+
+
+def _power(settings: Settings, variant: Variant) -> tuple[float, float]:
+    accelerator = settings.accelerators.get(variant.accelerator)
+    count = variant.accelerators_per_replica
+    if accelerator is not None and accelerator.power_w is not None:
+        return accelerator.power_w.idle * count, accelerator.power_w.full * count
+    assumed = assume(variant.accelerator)
+    return assumed.power_idle_w * count, assumed.power_full_w * count
+
+
+def _profiles(profiles: list[Profile | None]) -> ServiceProfiles:
+    def column(*names: str) -> FloatArray:
+        return _floats([_ms(profile, *names) for profile in profiles])
+
+    return ServiceProfiles(
+        iteration_base_s=column("alpha_ms"),
+        decode_slope_s=column("beta_ms"),
+        prefill_slope_s=column("beta_prefill_ms", "beta_ms"),
+        kv_slope_s=column("gamma_ms"),
+        ttft_constant_s=column("ttft_constant_ms"),
+    )
+
+
+def _ms(profile: Profile | None, *names: str) -> float:
+    """Return the first of the profile's attributes that is given, in seconds."""
+    if profile is None:
+        return math.nan
+    given = (getattr(profile, name) for name in names)
+    return float(next(value for value in given if value is not None)) / 1e3
+
+
+def _slo(classes: list[ServiceClass]) -> SloTargets:
+    return SloTargets(
+        ttft_s=_floats([c.slo.ttft_s for c in classes]),
+        itl_s=_floats([c.slo.itl_s for c in classes]),
+        percentile_ratio=_floats([c.slo.percentile / 100.0 for c in classes]),
+        throughput_tps=np.zeros(len(classes)),
+    )

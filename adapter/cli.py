@@ -1,0 +1,124 @@
+"""The command line: arguments, exit codes, nothing else.
+
+Exit codes: 0 success, 1 failure, 2 bad usage or configuration.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .errors import AdapterError, ConfigError
+
+__all__ = ["build_parser", "main"]
+
+EXAMPLES = """\
+examples:
+  wva demo                         everything on this machine, no cluster, no GPU
+  wva demo --duration 60 --json    the same for a minute, with a summary to script with
+  wva serve --settings wva.yaml    the adapter itself
+  wva check --settings wva.yaml    read the settings and say what is wrong with them
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; each command names the module in `commands/` that runs it."""
+    parser = argparse.ArgumentParser(
+        prog="wva",
+        description="Replica counts for LLM serving that hold latency SLOs at the least cost, "
+        "as external metrics for stock HPA and KEDA.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"wva {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_demo(commands)
+    _add_check(commands)
+    _add_explain(commands)
+    loop = commands.add_parser("_loop")  # the serving process starts it; not for people
+    loop.add_argument("--settings", type=Path, required=True)
+    loop.add_argument("--log-level", default="info")
+    loop.add_argument("--log-format", default="json")
+    loop.set_defaults(module="loop_process")
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="run the adapter",
+        description="Read engines, decide every few seconds, and serve the decisions as "
+        "external metrics (HTTPS), to KEDA (gRPC) and as Prometheus metrics (HTTP).",
+    )
+    serve.add_argument("--settings", type=Path, required=True, help="YAML file, read again on change")
+    _add_logging(serve)
+    serve.set_defaults(module="serve")
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="the adapter against emulated engines, with an embedded stand-in for HPA",
+        description="Start emulated vLLM engines for two models on two kinds of accelerator, a "
+        "load that ramps up, bursts and falls, the adapter itself, and a stand-in for HPA that "
+        "scales the engines by what the adapter publishes. Listens on 127.0.0.1 only.",
+    )
+    demo.add_argument(
+        "--duration", type=float, default=300.0, metavar="S", help="seconds to run (default 300)"
+    )
+    demo.add_argument("--seed", type=int, default=1, help="seed of arrivals and lengths (default 1)")
+    demo.add_argument("--json", action="store_true", help="print the summary as JSON, no live table")
+    demo.add_argument("--log-file", type=Path, help="where the adapter logs (default: a temporary file)")
+    demo.set_defaults(module="demo")
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = commands.add_parser(
+        "check",
+        help="check a settings file",
+        description="Read a settings file, report every fault in it, and list its variants.",
+    )
+    check.add_argument("--settings", type=Path, required=True)
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
+    check.set_defaults(module="check")
+
+
+def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="why a variant has the number it has",
+        description="Ask a running adapter for the inputs, bounds and reasons of a decision.",
+    )
+    explain.add_argument("variant", metavar="[NAMESPACE/]VARIANT")
+    explain.add_argument(
+        "--url", default="https://127.0.0.1:8443", help="where the adapter serves its API"
+    )
+    explain.add_argument("--ca-file", type=Path, help="CA certificate of the adapter")
+    explain.add_argument("--token-file", type=Path, help="bearer token to authenticate with")
+    explain.add_argument("--json", action="store_true", help="print JSON instead of text")
+    explain.set_defaults(module="explain")
+
+
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error")
+    )
+    parser.add_argument("--log-format", default="json", choices=("json", "console"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name and return the exit code."""
+    options = build_parser().parse_args(arguments)
+    # A command imports what it needs when it runs, so that --help answers at once.
+    command = importlib.import_module(f"adapter.commands.{options.module}")
+    try:
+        return int(command.run(options))
+    except ConfigError as exc:
+        print(f"wva: {exc}", file=sys.stderr)
+        return 2
+    except AdapterError as exc:
+        print(f"wva: {exc}", file=sys.stderr)
+        return 1

@@ -1,0 +1,76 @@
+"""One decision from one snapshot: analyze -> plan -> guard -> publish. Pure.
+
+The loop, the benches and the replay call this; none of them decides anything itself.
+"""
+
+from dataclasses import dataclass, replace
+
+from optimizer import Policy, plan
+
+from .analyze import Memory, analyze
+from .catalog import Catalog
+from .guard import GuardState, guard
+from .publish import publish
+from .records import Publication, Snapshot, TickReport
+
+__all__ = ["DecisionMemory", "decide", "policy_of"]
+
+DEFAULT_COLD_START_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DecisionMemory:
+    """Everything that one decision leaves for the next."""
+
+    analysis: Memory
+    guard: GuardState
+    sequence: int
+
+    @classmethod
+    def empty(cls) -> "DecisionMemory":
+        """Return the memory of an adapter that has just started."""
+        return cls(analysis=Memory.empty(), guard=GuardState.empty(), sequence=0)
+
+
+def policy_of(catalog: Catalog) -> Policy:
+    """Return the decision's scalars as the settings give them."""
+    settings = catalog.settings
+    return Policy(
+        stability_margin_ratio=settings.stability_margin_ratio,
+        down_window_s=settings.down_window_s,
+        down_hysteresis_ratio=settings.down_hysteresis_ratio,
+        change_price_ratio=settings.change_price_ratio,
+        zero_after_s=settings.zero_after_s,
+    )
+
+
+def decide(
+    snapshot: Snapshot, catalog: Catalog, memory: DecisionMemory, *, report: TickReport
+) -> tuple[Publication, DecisionMemory]:
+    """Return the publication for `snapshot` and the memory for the next decision."""
+    analysis = analyze(snapshot, catalog, memory.analysis, policy=policy_of(catalog))
+    decision = plan(analysis.request)
+    variants = analysis.request.variants
+    guarded = guard(
+        memory.guard,
+        desired=decision.desired,
+        current=variants.current_replicas,
+        complete=~(variants.partial | variants.blind),
+        catalog=catalog,
+        now_s=snapshot.taken_s,
+    )
+    sequence = memory.sequence + 1
+    publication = publish(
+        plan=decision,
+        guarded=guarded,
+        analysis=analysis,
+        snapshot=snapshot,
+        catalog=catalog,
+        sequence=sequence,
+        report=report,
+    )
+    return publication, DecisionMemory(
+        analysis=replace(analysis.memory, plan=decision.state),
+        guard=guarded.state,
+        sequence=sequence,
+    )

@@ -1,0 +1,167 @@
+"""Brakes outside the optimizer (design 4.11): whatever the plan says, this holds. Pure.
+
+In this order:
+
+1. no count falls before a warm-up of complete readings,
+2. a count falls by at most a share of the last minute's largest, but by one at least,
+3. a count rises to at most a multiple of the smallest of the last cold start,
+4. replicas are added only while the budget per hour pays for them; nothing that runs is
+   taken away for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from optimizer import BoolArray, FloatArray, IntArray
+
+from .catalog import Catalog
+from .config import Brakes
+
+__all__ = ["Brake", "Guarded", "GuardState", "guard"]
+
+MINUTE_S = 60.0
+DEFAULT_COLD_START_S = 120.0
+
+
+class Brake(IntEnum):
+    """What held a decision back."""
+
+    NONE = 0
+    WARM_UP = 1
+    DOWN_RATE = 2
+    UP_RATE = 3
+    BUDGET = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GuardState:
+    """Counts that were there in the recent past, a column per tick; rows match by name."""
+
+    names: tuple[str, ...]
+    times_s: FloatArray
+    counts: IntArray  # (variants, ticks); -1 where a variant wasn't there
+    complete_since_s: FloatArray  # per variant; NaN while its readings aren't complete
+
+    @classmethod
+    def empty(cls) -> "GuardState":
+        """Return the state of an adapter that has just started."""
+        return cls(
+            names=(),
+            times_s=np.empty(0),
+            counts=np.empty((0, 0), dtype=np.int64),
+            complete_since_s=np.empty(0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guarded:
+    """Counts that may be published, which brake acted on each, and the next state."""
+
+    desired: IntArray
+    brake: IntArray
+    state: GuardState
+
+
+def guard(
+    state: GuardState,
+    *,
+    desired: IntArray,
+    current: IntArray,
+    complete: BoolArray,
+    catalog: Catalog,
+    now_s: float,
+) -> Guarded:
+    """Return `desired` with the brakes applied; `complete` says whose readings are."""
+    brakes = catalog.settings.brakes
+    state = _aligned(state, catalog.variant_names)
+    since = np.where(complete, np.fmin(state.complete_since_s, now_s), np.nan)
+    cold_s = np.where(
+        np.isfinite(catalog.cold_start_s), catalog.cold_start_s, DEFAULT_COLD_START_S
+    )
+    warm = now_s - since >= np.maximum(brakes.warm_up_s, 0.0)
+    history = np.concatenate([state.counts, current[:, None]], axis=1)
+    age_s = now_s - np.append(state.times_s, now_s)
+
+    result, brake = desired.copy(), np.zeros(len(desired), dtype=np.int64)
+    _hold(result, brake, ~warm & (result < current), current, Brake.WARM_UP)
+    largest = np.where(age_s <= MINUTE_S, history, -1).max(axis=1)
+    step = np.maximum(np.floor(largest * brakes.max_scale_down_ratio), 1.0).astype(np.int64)
+    lowest = np.minimum(largest - step, current)
+    _hold(result, brake, result < lowest, lowest, Brake.DOWN_RATE)
+    recent = (age_s[None, :] <= cold_s[:, None]) & (history >= 0)
+    smallest = np.where(recent, history, np.iinfo(np.int64).max).min(axis=1)
+    ceiling = np.floor(np.maximum(smallest, 1) * brakes.max_scale_up_factor).astype(np.int64)
+    highest = np.maximum(ceiling, current)
+    _hold(result, brake, result > highest, highest, Brake.UP_RATE)
+    paid = _within_budget(result, current, catalog, brakes)
+    _hold(result, brake, result > paid, paid, Brake.BUDGET)
+    return Guarded(
+        desired=result, brake=brake, state=_remember(state, current, since, now_s, cold_s)
+    )
+
+
+def _hold(
+    counts: IntArray, brake: IntArray, where: BoolArray, bound: IntArray, name: Brake
+) -> None:
+    counts[where] = bound[where]
+    brake[where] = name
+
+
+def _within_budget(
+    desired: IntArray, current: IntArray, catalog: Catalog, brakes: Brakes
+) -> IntArray:
+    """Return the counts that the budgets pay for, cheapest additions first."""
+    limits: list[tuple[float, BoolArray]] = []
+    namespaces = np.array([key.namespace for key in catalog.variants], dtype=object)
+    if brakes.budget_per_hour is not None:
+        limits.append((brakes.budget_per_hour, np.ones(len(desired), dtype=np.bool_)))
+    limits.extend(
+        (amount, namespaces == name)
+        for name, amount in brakes.budget_per_hour_by_namespace.items()
+    )
+    granted = desired.copy()
+    cost = catalog.cost_per_hour
+    for amount, members in limits:
+        kept = np.minimum(granted, current)
+        left = max(0.0, amount - float((kept * cost)[members].sum()))
+        for row in _cheapest_first(members & (granted > current), cost):
+            wanted = int(granted[row] - current[row])
+            affordable = int(left // cost[row]) if cost[row] > 0 else wanted
+            added = min(wanted, affordable)
+            granted[row] = current[row] + added
+            left -= added * cost[row]
+    return granted
+
+
+def _cheapest_first(where: BoolArray, cost: FloatArray) -> list[int]:
+    rows = np.flatnonzero(where)
+    return [int(row) for row in rows[np.argsort(cost[rows], kind="stable")]]
+
+
+def _aligned(state: GuardState, names: tuple[str, ...]) -> GuardState:
+    if state.names == names:
+        return state
+    row: Mapping[str, int] = {name: i for i, name in enumerate(state.names)}
+    rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
+    known = rows >= 0
+    counts = np.full((len(names), state.counts.shape[1]), -1, dtype=np.int64)
+    counts[known] = state.counts[rows[known]]
+    since = np.full(len(names), np.nan)
+    since[known] = state.complete_since_s[rows[known]]
+    return GuardState(names=names, times_s=state.times_s, counts=counts, complete_since_s=since)
+
+
+def _remember(
+    state: GuardState, counts: IntArray, since: FloatArray, now_s: float, cold_s: FloatArray
+) -> GuardState:
+    horizon_s = max(MINUTE_S, float(cold_s.max(initial=0.0)))
+    kept = now_s - state.times_s <= horizon_s
+    return GuardState(
+        names=state.names,
+        times_s=np.append(state.times_s[kept], now_s),
+        counts=np.concatenate([state.counts[:, kept], counts[:, None]], axis=1),
+        complete_since_s=since,
+    )

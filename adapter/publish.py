@@ -1,0 +1,214 @@
+"""Plan -> Publication: what HPA, KEDA and people read. Pure.
+
+HPA ignores a change within its tolerance of what is there (design 4.2), so a scale-up
+that the SLO needs is rounded up to the smallest count that it will act on; the plan
+itself is never bent. In observe and paused mode the published count is what is there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer import Binding, BoolArray, FloatArray, IntArray, Plan, Trust
+
+from .analyze import Analysis
+from .catalog import Catalog
+from .guard import Brake, Guarded
+from .records import Publication, Reason, ReplicaState, Snapshot, TickReport
+
+__all__ = ["SERVED_METRICS", "nudged", "publish"]
+
+SERVED_METRICS = (
+    "wva_desired_replicas",
+    "wva_current_replicas",
+    "wva_desired_ratio",
+    "wva_utilization",
+    "wva_recommended_replicas",
+    "wva_desired_traffic_ratio",
+)
+
+_TRUST_WORDS = {t.value: t.name.lower() for t in Trust}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Decision:
+    """Columns that several parts of the publication need."""
+
+    current: IntArray
+    recommended: IntArray
+    published: IntArray
+    nudge: IntArray
+
+
+def publish(
+    *,
+    plan: Plan,
+    guarded: Guarded,
+    analysis: Analysis,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    sequence: int,
+    report: TickReport,
+) -> Publication:
+    """Return the publication of one decision."""
+    settings = catalog.settings
+    variants = analysis.request.variants
+    current = variants.current_replicas
+    nudge = nudged(
+        guarded.desired,
+        current,
+        most=variants.max_replicas,
+        needed=plan.binding == Binding.DEMAND,
+        tolerance_ratio=settings.hpa_tolerance,
+        max_nudge=settings.max_nudge_replicas,
+    )
+    published = np.where(catalog.active, guarded.desired + nudge, current)
+    decision = _Decision(
+        current=current, recommended=guarded.desired, published=published, nudge=nudge
+    )
+    age = analysis.reading_age_s
+    return Publication(
+        sequence=sequence,
+        published_unix_s=snapshot.taken_unix_s,
+        variants=catalog.variants,
+        labels=catalog.labels,
+        values=_values(plan, decision),
+        held_values=np.maximum(published, current).astype(np.float64),
+        reading_age_s=age,
+        read_unix_s=snapshot.taken_unix_s - np.where(np.isfinite(age), age, 0.0),
+        message=_messages(snapshot, variants.blind | variants.partial | np.isinf(age)),
+        details=_details(plan, guarded, decision, analysis, snapshot),
+        binding=plan.binding.astype(np.int8),
+        binding_names=tuple(_camel(b.name) for b in Binding),
+        texts={
+            **catalog.texts,
+            "dialect": snapshot.dialect,
+            "profile": tuple(_TRUST_WORDS[t] for t in variants.trust.tolist()),
+            "brake": tuple(_camel(Brake(b).name) for b in guarded.brake.tolist()),
+        },
+        max_decision_age_s=settings.max_decision_age_s,
+        hold_s=settings.hold_s,
+        report=report,
+    )
+
+
+def nudged(
+    desired: IntArray,
+    current: IntArray,
+    *,
+    most: IntArray,
+    needed: BoolArray,
+    tolerance_ratio: float,
+    max_nudge: int,
+) -> IntArray:
+    """Return how many replicas to add so that HPA acts on a needed scale-up.
+
+    HPA keeps `current` while desired/current <= 1 + tolerance. Past `most` is allowed
+    only where the need is `most` itself: HPA clamps it there.
+    """
+    acts_on = np.floor(current * (1.0 + tolerance_ratio) + 1e-9).astype(np.int64) + 1
+    inside = needed & (desired > current) & (desired < acts_on) & (current > 0)
+    extra = np.where(inside, acts_on - desired, 0)
+    fits = (desired + extra <= most) | (desired == most)
+    return np.where(fits & (extra <= max_nudge), extra, 0)
+
+
+def _values(plan: Plan, decision: _Decision) -> dict[str, FloatArray]:
+    current, desired = decision.current.astype(float), decision.published.astype(float)
+    ratio = np.divide(desired, current, out=desired.copy(), where=current > 0)
+    columns = (
+        desired,
+        current,
+        ratio,
+        plan.utilization_ratio,
+        decision.recommended.astype(float),
+        plan.traffic_ratio,
+    )
+    return dict(zip(SERVED_METRICS, columns, strict=True))
+
+
+def _details(
+    plan: Plan,
+    guarded: Guarded,
+    decision: _Decision,
+    analysis: Analysis,
+    snapshot: Snapshot,
+) -> dict[str, FloatArray]:
+    variants = analysis.request.variants
+    slo = analysis.request.slo
+    measured = {
+        f"measured.{name}": readings.values
+        for name, readings in snapshot.variant.items()
+        if name != "power_w"
+    }
+    power = snapshot.variant.get("power_w")
+    return {
+        **analysis.inputs,
+        "input.ready_replicas": variants.ready_replicas.astype(float),
+        "bound.model_replicas": plan.demand_replicas,
+        "bound.saturation_replicas": plan.saturation_replicas,
+        "bound.min_replicas": variants.min_replicas.astype(float),
+        "bound.max_replicas": variants.max_replicas.astype(float),
+        "bound.after_brakes_replicas": guarded.desired.astype(float),
+        "bound.hpa_nudge_replicas": decision.nudge.astype(float),
+        "slo.ttft_s": _finite(slo.ttft_s),
+        "slo.itl_s": _finite(slo.itl_s),
+        "slo.percentile_ratio": slo.percentile_ratio,
+        "predicted.capacity_rps": plan.capacity_rps,
+        "predicted.share_rps": plan.share_rps,
+        "predicted.utilization_ratio": plan.utilization_ratio,
+        "predicted.ttft_mean_s": plan.ttft_mean_s,
+        "predicted.ttft_s": plan.ttft_s,
+        "predicted.itl_mean_s": plan.itl_mean_s,
+        "predicted.itl_s": plan.itl_s,
+        **measured,
+        "cost.replica_per_hour": variants.cost_per_hour,
+        "cost.now_per_hour": variants.cost_per_hour * decision.current,
+        "cost.desired_per_hour": variants.cost_per_hour * decision.published,
+        "power.modelled_w": plan.power_w,
+        "power.measured_w": power.values if power is not None else np.full(len(variants), np.nan),
+    }
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _messages(snapshot: Snapshot, troubled: BoolArray) -> tuple[str, ...]:
+    """Return a sentence on whose readings are missing and why, "" where none are."""
+    if not troubled.any():
+        return ("",) * len(troubled)
+    messages = [""] * len(troubled)
+    listed: dict[int, list[int]] = {}
+    for replica in np.flatnonzero(troubled[snapshot.replica_variant]):
+        listed.setdefault(int(snapshot.replica_variant[replica]), []).append(int(replica))
+    for variant in np.flatnonzero(troubled):
+        messages[variant] = _trouble(snapshot, listed.get(int(variant), []))
+    return tuple(messages)
+
+
+def _trouble(snapshot: Snapshot, replicas: list[int]) -> str:
+    reasons = snapshot.replica["running_requests"].reasons
+    silent = [
+        r
+        for r in replicas
+        if snapshot.replica_state[r] == ReplicaState.READY and reasons[r] != Reason.PRESENT
+    ]
+    if not silent:
+        return "no engine of this variant has been read yet"
+    first = silent[0]
+    age = snapshot.replica_age_s[first]
+    since = f"last read {age:.0f} s ago" if np.isfinite(age) else "never read"
+    why = _camel(Reason(int(reasons[first])).name)
+    others = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+    return (
+        f"{len(silent)} of {len(replicas)} replicas silent: "
+        f"{snapshot.replica_id[first]} ({why}, {since}){others}"
+    )
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+

@@ -1,0 +1,198 @@
+"""What goes into a decision and what comes out: PlanRequest, Plan, PlanState.
+
+All memory of the decision (demand history, last counts) is in PlanState, which comes out
+of one plan and goes into the next; rows are matched by name, so variants and models may
+come, go and change their order between two plans.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from .domain import (
+    BoolArray,
+    Columns,
+    EngineLimits,
+    FloatArray,
+    IntArray,
+    ServiceProfiles,
+    SloTargets,
+    Workloads,
+)
+
+__all__ = [
+    "Binding",
+    "ModelTable",
+    "Plan",
+    "PlanRequest",
+    "PlanState",
+    "Policy",
+    "ReplicaTable",
+    "VariantTable",
+]
+
+
+class Binding(IntEnum):
+    """The constraint that decided a variant's count."""
+
+    STEADY = 0  # what is there carries the demand and nothing cheaper does
+    DEMAND = 1  # the queueing model needs this many for the SLO
+    SATURATION = 2  # the engines' KV cache or queues need this many
+    MIN_REPLICAS = 3
+    MAX_REPLICAS = 4
+    SCALE_DOWN_WINDOW = 5  # the recent peak still needs what is there
+    COST = 6  # a cheaper mix carries the demand
+    HELD_NO_DATA = 7  # no usable reading: frozen
+    HELD_PARTIAL = 8  # some ready replicas are silent: never down
+    SLO_INFEASIBLE = 9  # no replica count meets the SLO: sized for stability alone
+    HANDOVER = 10  # kept until its replacement is ready
+    IDLE = 11  # no demand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Scalars that shape a decision.
+
+    Attributes
+    ----------
+    stability_margin_ratio : float
+        Share of the largest stable arrival rate that is never planned with.
+    down_window_s : float
+        A count falls only below what the peak demand of this many seconds needs. [s]
+    down_hysteresis_ratio : float
+        Demand is taken this much larger when a smaller plan is considered.
+    change_price_ratio : float
+        A cheaper mix must save at least this share of the model's cost.
+    zero_after_s : float
+        A variant with a minimum of zero goes there after this long without demand. [s]
+    """
+
+    stability_margin_ratio: float = 0.1
+    down_window_s: float = 60.0
+    down_hysteresis_ratio: float = 0.1
+    change_price_ratio: float = 0.05
+    zero_after_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VariantTable(Columns):
+    """One row per variant; `model` is its row in the ModelTable."""
+
+    model: IntArray
+    cost_per_hour: FloatArray  # of one replica
+    power_idle_w: FloatArray  # of one replica; NaN unknown
+    power_full_w: FloatArray
+    min_replicas: IntArray
+    max_replicas: IntArray
+    current_replicas: IntArray  # asked of the scale target, starting ones included
+    ready_replicas: IntArray
+    partial: BoolArray  # a ready replica is silent
+    blind: BoolArray  # nothing usable was read
+    paper_law: BoolArray  # decided by the paper's saturation law instead of the model
+    trust: IntArray  # of the profile, see domain.Trust
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelTable(Columns):
+    """One row per model: its offered arrival rate (NaN: unknown) and router queue."""
+
+    arrival_rate_rps: FloatArray
+    router_queue_requests: FloatArray  # 0 where there is no router to ask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReplicaTable(Columns):
+    """One row per ready replica that reported; `variant` is its row in the VariantTable."""
+
+    variant: IntArray
+    running_requests: FloatArray
+    waiting_requests: FloatArray
+    kv_usage_ratio: FloatArray
+    kv_capacity_tokens: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanState:
+    """What one plan hands to the next.
+
+    Attributes
+    ----------
+    model_names : tuple of str
+        Names of the rows of `peaks_rps`.
+    bucket_start_s : float
+        Start of the newest bucket of demand history. [s]
+    peaks_rps : ndarray, shape (models, buckets)
+        Largest demand seen in each bucket of the window, newest last; NaN: none.
+    seen_demand_s : ndarray, shape (models,)
+        When each model last had demand. [s]
+    variant_names : tuple of str
+    desired : ndarray of int, shape (variants,)
+        The last plan's counts.
+    """
+
+    model_names: tuple[str, ...]
+    bucket_start_s: float
+    peaks_rps: FloatArray
+    seen_demand_s: FloatArray
+    variant_names: tuple[str, ...]
+    desired: IntArray
+
+    @classmethod
+    def empty(cls) -> "PlanState":
+        """Return the memory of a decision maker that has just started."""
+        return cls(
+            model_names=(),
+            bucket_start_s=-np.inf,
+            peaks_rps=np.empty((0, 1)),
+            seen_demand_s=np.empty(0),
+            variant_names=(),
+            desired=np.empty(0, dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanRequest:
+    """Everything a decision depends on, the time included.
+
+    `profiles`, `limits`, `workloads` and `slo` have one row per variant.
+    """
+
+    now_s: float
+    variant_names: tuple[str, ...]
+    model_names: tuple[str, ...]
+    variants: VariantTable
+    models: ModelTable
+    replicas: ReplicaTable
+    profiles: ServiceProfiles
+    limits: EngineLimits
+    workloads: Workloads
+    slo: SloTargets
+    policy: Policy
+    state: PlanState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """The decision: a count per variant, the bounds it came from, and what it predicts.
+
+    Counts of bounds are what each consideration alone would ask for. Predictions are at
+    the desired counts. NaN: not known.
+    """
+
+    desired: IntArray
+    binding: IntArray
+    demand_replicas: FloatArray
+    saturation_replicas: FloatArray
+    capacity_rps: FloatArray  # of one replica within the SLO
+    share_rps: FloatArray  # arrival rate that the plan gives to the variant
+    utilization_ratio: FloatArray  # demand / capacity of the current replicas
+    ttft_mean_s: FloatArray
+    ttft_s: FloatArray
+    itl_mean_s: FloatArray
+    itl_s: FloatArray
+    power_w: FloatArray
+    slo_feasible: BoolArray
+    memory_bound: BoolArray
+    traffic_ratio: FloatArray
+    state: PlanState

@@ -1,0 +1,185 @@
+"""When a count may change: up at once, down only when the recent peak allows it.
+
+Rules, all in this file:
+
+1. What is there and carries the need stays, unless a cheaper plan also carries the
+   recent peak with the hysteresis on top.
+2. More is added to what is there in one step; nothing is taken away in the same step.
+3. A plan that only removes is taken for any saving; one that swaps variants has to save
+   a share of the cost, since starting replicas has a price.
+4. Nothing is removed before the replicas that stay and are *ready* carry the peak;
+   starting replicas count on the way up, never on the way down.
+5. A model whose readings are partial or missing never loses a replica.
+
+Time comes in as numbers; memory comes in and goes out as PlanState.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .allocation import cheapest_mix
+from .decision import Binding, PlanState, Policy, VariantTable
+from .domain import BoolArray, FloatArray, IntArray
+
+__all__ = ["DemandMemory", "Settlement", "remember_demand", "settle"]
+
+BUCKETS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DemandMemory:
+    """Recent demand per model: the peak of the window, and when there last was any."""
+
+    bucket_start_s: float
+    peaks_rps: FloatArray  # (models, BUCKETS), newest last
+    seen_demand_s: FloatArray
+    peak_rps: FloatArray  # (models,), of the whole window
+
+
+def remember_demand(
+    state: PlanState,
+    *,
+    model_names: tuple[str, ...],
+    demand_rps: FloatArray,
+    now_s: float,
+    policy: Policy,
+) -> DemandMemory:
+    """Add the demand of now to the history and forget what left the window.
+
+    Parameters
+    ----------
+    state : PlanState
+        Memory of the last plan; its rows are matched by name.
+    model_names : tuple of str, length M
+    demand_rps : array, shape (M,), >= 0 or NaN for unknown
+        Demand now. [requests/s]
+    now_s : float
+        Time of the plan, on any clock that doesn't run backwards. [s]
+    policy : Policy
+
+    Returns
+    -------
+    DemandMemory
+    """
+    width_s = policy.down_window_s / BUCKETS
+    peaks = np.full((len(model_names), BUCKETS), np.nan)
+    seen = np.full(len(model_names), now_s)
+    old_row = {name: row for row, name in enumerate(state.model_names)}
+    rows = np.array([old_row.get(name, -1) for name in model_names], dtype=np.int64)
+    known = rows >= 0
+    if state.peaks_rps.shape[1] == BUCKETS:
+        peaks[known] = state.peaks_rps[rows[known]]
+    seen[known] = state.seen_demand_s[rows[known]]
+    elapsed = (now_s - state.bucket_start_s) / width_s
+    steps = int(np.clip(np.floor(elapsed), 0, BUCKETS)) if np.isfinite(elapsed) else BUCKETS
+    if steps:
+        peaks = np.concatenate([peaks[:, steps:], np.full((len(peaks), steps), np.nan)], axis=1)
+    start_s = now_s if steps == BUCKETS else state.bucket_start_s + steps * width_s
+    peaks[:, -1] = np.fmax(peaks[:, -1], demand_rps)
+    seen = np.where(demand_rps > 0, now_s, seen)
+    peak = np.fmax.reduce(peaks, axis=1, initial=np.nan) if len(peaks) else np.empty(0)
+    return DemandMemory(
+        bucket_start_s=start_s, peaks_rps=peaks, seen_demand_s=seen, peak_rps=peak
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Settlement:
+    """Counts after stabilization, why, and which models stay short of their need."""
+
+    desired: IntArray
+    binding: IntArray
+    covered: BoolArray
+
+
+def settle(
+    *,
+    variants: VariantTable,
+    rate_rps: FloatArray,
+    lowest: IntArray,
+    highest: IntArray,
+    need_rps: FloatArray,
+    peak_rps: FloatArray,
+    policy: Policy,
+) -> Settlement:
+    """Return the counts to ask for, given what is there and what is needed.
+
+    Parameters
+    ----------
+    variants : VariantTable, V rows
+        Current and ready counts, costs and the flags of incomplete readings.
+    rate_rps : array, shape (V,), >= 0
+        Capacity of one replica within its SLO. [requests/s]
+    lowest, highest : array of int, shape (V,)
+        Bounds in force: declared ones, narrowed for variants that are frozen.
+    need_rps, peak_rps : array, shape (M,), >= 0
+        Need now, and the largest of the recent past (>= now). [requests/s]
+    policy : Policy
+
+    Returns
+    -------
+    Settlement
+    """
+    model, cost = variants.model, variants.cost_per_hour
+    here = np.clip(variants.current_replicas, lowest, highest)
+    mix = {"model": model, "rate_rps": rate_rps, "cost_per_hour": cost}
+    grown = cheapest_mix(**mix, lowest=here, highest=highest, demand_rps=need_rps)
+    short = _total(model, here * rate_rps, need_rps) < need_rps * (1.0 - 1e-9)
+
+    target_rps = np.maximum(peak_rps, need_rps) * (1.0 + policy.down_hysteresis_ratio)
+    floor = np.where(variants.partial | variants.blind, here, lowest)
+    shrunk = cheapest_mix(**mix, lowest=floor, highest=here, demand_rps=target_rps)
+    swapped = cheapest_mix(**mix, lowest=floor, highest=highest, demand_rps=target_rps)
+    stays = np.where(shrunk.covered[model], shrunk.replicas, here)
+    spend_stay, spend_swap = (
+        _total(model, n * cost, need_rps) for n in (stays, swapped.replicas)
+    )
+    swap = swapped.covered & (spend_swap < spend_stay * (1.0 - policy.change_price_ratio))
+    smaller = np.where(swap[model], swapped.replicas, stays)
+
+    carried_rps = _total(model, np.minimum(variants.ready_replicas, smaller) * rate_rps, need_rps)
+    ready = carried_rps >= target_rps * (1.0 - 1e-9)
+    released = np.where(ready[model], smaller, np.maximum(smaller, here))
+    desired = np.where(short[model], grown.replicas, released)
+    binding = _bindings(
+        desired=desired,
+        here=here,
+        smaller=smaller,
+        short=short[model],
+        swap=swap[model],
+        window=(peak_rps > need_rps * (1.0 + policy.down_hysteresis_ratio))[model],
+    )
+    return Settlement(desired=desired, binding=binding, covered=~short | grown.covered)
+
+
+def _total(model: IntArray, values: FloatArray, like: FloatArray) -> FloatArray:
+    """Sum per-variant values over each model."""
+    return np.bincount(model, weights=values, minlength=len(like)).astype(np.float64)
+
+
+def _bindings(
+    *,
+    desired: IntArray,
+    here: IntArray,
+    smaller: IntArray,
+    short: BoolArray,
+    swap: BoolArray,
+    window: BoolArray,
+) -> IntArray:
+    kept_for_handover = ~short & (desired > smaller)
+    conditions = [
+        short & (desired > here),
+        kept_for_handover,
+        ~short & swap & (desired != here),
+        ~short & (desired < here),
+        window & (desired == here),
+    ]
+    reasons = [
+        Binding.DEMAND,
+        Binding.HANDOVER,
+        Binding.COST,
+        Binding.DEMAND,
+        Binding.SCALE_DOWN_WINDOW,
+    ]
+    return np.select(conditions, [int(r) for r in reasons], int(Binding.STEADY)).astype(np.int64)

@@ -1,0 +1,147 @@
+"""What readings mean: demand, partial and blind variants, lengths, ages."""
+
+import math
+
+import numpy as np
+import pytest
+
+from adapter.analyze import Memory, analyze
+from adapter.records import ReplicaState
+from optimizer import Policy
+from tests.helpers.snapshots import catalog_of, replica, snapshot_of
+
+SETTINGS = """
+variants:
+  - {name: a, model: m, accelerator: H100}
+  - {name: b, model: m, accelerator: L40S}
+"""
+
+
+@pytest.fixture
+def catalog():
+    return catalog_of(SETTINGS)
+
+
+def run(catalog, replicas, memory=None, **kwargs):
+    snapshot = snapshot_of(catalog, replicas, **kwargs)
+    return analyze(snapshot, catalog, memory or Memory.empty(), policy=Policy())
+
+
+def demand(analysis) -> float:
+    return float(analysis.request.models.arrival_rate_rps[0])
+
+
+def test_demand_is_the_models_over_all_its_variants(catalog):
+    got = run(
+        catalog,
+        [
+            replica(0, "a0", completion_rate_rps=2.0, inflight_slope_rps=0.5),
+            replica(1, "b0", completion_rate_rps=1.0, inflight_slope_rps=-0.25),
+        ],
+    )
+    assert demand(got) == pytest.approx(3.25)
+
+
+def test_rejected_requests_are_demand(catalog):
+    got = run(catalog, [replica(0, "a0", completion_rate_rps=2.0, rejection_rate_rps=4.0)])
+    assert demand(got) == pytest.approx(6.0)
+
+
+def test_the_engines_own_arrival_counter_comes_first(catalog):
+    got = run(catalog, [replica(0, "a0", completion_rate_rps=2.0, arrival_rate_rps=5.0)])
+    assert demand(got) == pytest.approx(5.0)
+
+
+def test_the_routers_count_beats_the_engines(catalog):
+    got = run(
+        catalog,
+        [replica(0, "a0", completion_rate_rps=2.0)],
+        model={"offered_rate_rps": [7.0], "router_rejection_rate_rps": [3.0]},
+    )
+    assert demand(got) == pytest.approx(7.0)
+
+
+def test_a_silent_replica_counts_with_its_last_rate(catalog):
+    first = run(catalog, [replica(0, "a0"), replica(0, "a1")])
+    second = run(catalog, [replica(0, "a0"), replica(0, "a1", age_s=99.0)], first.memory)
+    assert demand(second) == pytest.approx(2.0)
+    assert second.request.variants.partial.tolist() == [True, False]
+
+
+def test_a_new_silent_replica_adds_nothing(catalog):
+    """Ten pods of which five report everything must not read as twice the demand."""
+    first = run(catalog, [replica(0, "a0", completion_rate_rps=8.0)])
+    crowd = [replica(0, "a0", completion_rate_rps=8.0)]
+    crowd += [replica(0, f"new{i}", age_s=None) for i in range(5)]
+    second = run(catalog, crowd, first.memory)
+    assert demand(second) == pytest.approx(8.0)
+    assert second.request.variants.partial[0]
+
+
+def test_imputing_never_lifts_demand_above_the_last_complete_total(catalog):
+    """Load moved from the silent replica to the other: counted once."""
+    first = run(catalog, [replica(0, "a0"), replica(0, "a1")])
+    second = run(
+        catalog,
+        [replica(0, "a0", completion_rate_rps=1.9), replica(0, "a1", age_s=99.0)],
+        first.memory,
+    )
+    assert demand(second) == pytest.approx(2.0)
+    third = run(
+        catalog,
+        [replica(0, "a0", completion_rate_rps=5.0), replica(0, "a1", age_s=99.0)],
+        first.memory,
+    )
+    assert demand(third) == pytest.approx(5.0)
+
+
+def test_no_reading_at_all_is_unknown_demand_not_zero(catalog):
+    got = run(catalog, [replica(0, "a0", age_s=None), replica(1, "b0", age_s=99.0)])
+    assert math.isnan(demand(got))
+    assert got.request.variants.blind.tolist() == [True, True]
+
+
+def test_zero_traffic_is_zero_not_unknown(catalog):
+    got = run(catalog, [replica(0, "a0", completion_rate_rps=0.0)])
+    assert demand(got) == 0.0
+    assert not got.request.variants.blind[0]
+
+
+def test_starting_replicas_are_neither_silent_nor_saturated(catalog):
+    got = run(
+        catalog,
+        [replica(0, "a0"), replica(0, "a1", state=ReplicaState.STARTING, age_s=None)],
+    )
+    variants = got.request.variants
+    assert not variants.partial[0]
+    assert (variants.current_replicas[0], variants.ready_replicas[0]) == (2, 1)
+
+
+def test_lengths_are_weighted_by_completions_and_remembered(catalog):
+    first = run(
+        catalog,
+        [
+            replica(0, "a0", completion_rate_rps=3.0, prompt_tokens_mean=100.0),
+            replica(1, "b0", completion_rate_rps=1.0, prompt_tokens_mean=500.0),
+        ],
+    )
+    assert first.request.workloads.prompt_tokens_mean.tolist() == pytest.approx([200.0, 200.0])
+    assert not first.lengths_assumed.any()
+    quiet = {"completion_rate_rps": 0.0, "prompt_tokens_mean": math.nan}
+    second = run(catalog, [replica(0, "a0", **quiet)], first.memory)
+    assert second.request.workloads.prompt_tokens_mean[0] == pytest.approx(200.0)
+
+
+def test_lengths_nobody_saw_are_marked_assumed(catalog):
+    got = run(catalog, [replica(0, "a0", completion_rate_rps=0.0)])
+    assert got.lengths_assumed.all()
+    again = run(catalog, [replica(0, "a0", completion_rate_rps=0.0)], got.memory)
+    assert again.lengths_assumed.all()
+
+
+def test_ages(catalog):
+    got = run(catalog, [replica(0, "a0", age_s=4.0), replica(0, "a1", age_s=2.0)])
+    assert got.reading_age_s[0] == 2.0
+    assert got.reading_age_s[1] == 0.0  # no replicas: nothing to read
+    blind = run(catalog, [replica(0, "a0", age_s=None)])
+    assert np.isinf(blind.reading_age_s[0])
