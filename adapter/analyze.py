@@ -148,9 +148,9 @@ class _Replicas:
 
     def total(self, values: FloatArray, where: BoolArray) -> FloatArray:
         """Sum over the replicas `where` of each variant."""
-        return np.bincount(
-            self.variant[where], weights=values[where], minlength=self.count
-        ).astype(np.float64)
+        return np.bincount(self.variant[where], weights=values[where], minlength=self.count).astype(
+            np.float64
+        )
 
     def mean(self, readings: Readings, where: BoolArray) -> FloatArray:
         """Average the present readings of each variant; NaN where there is none."""
@@ -347,9 +347,7 @@ def _inputs(
     }
 
 
-def _reading_age_s(
-    snapshot: Snapshot, replicas: _Replicas, variants: VariantTable
-) -> FloatArray:
+def _reading_age_s(snapshot: Snapshot, replicas: _Replicas, variants: VariantTable) -> FloatArray:
     """Return the age of each variant's freshest replica; +inf where none was ever read.
 
     A replica that is silent makes its variant partial, not old: what the others report

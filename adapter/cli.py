@@ -53,7 +53,9 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Read engines, decide every few seconds, and serve the decisions as "
         "external metrics (HTTPS), to KEDA (gRPC) and as Prometheus metrics (HTTP).",
     )
-    serve.add_argument("--settings", type=Path, required=True, help="YAML file, read again on change")
+    serve.add_argument(
+        "--settings", type=Path, required=True, help="YAML file, read again on change"
+    )
     _add_logging(serve)
     serve.set_defaults(module="serve")
 
@@ -69,9 +71,15 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.add_argument(
         "--duration", type=float, default=300.0, metavar="S", help="seconds to run (default 300)"
     )
-    demo.add_argument("--seed", type=int, default=1, help="seed of arrivals and lengths (default 1)")
-    demo.add_argument("--json", action="store_true", help="print the summary as JSON, no live table")
-    demo.add_argument("--log-file", type=Path, help="where the adapter logs (default: a temporary file)")
+    demo.add_argument(
+        "--seed", type=int, default=1, help="seed of arrivals and lengths (default 1)"
+    )
+    demo.add_argument(
+        "--json", action="store_true", help="print the summary as JSON, no live table"
+    )
+    demo.add_argument(
+        "--log-file", type=Path, help="where the adapter logs (default: a temporary file)"
+    )
     demo.set_defaults(module="demo")
 
 

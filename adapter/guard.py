@@ -20,7 +20,7 @@ from optimizer import BoolArray, FloatArray, IntArray
 from .catalog import Catalog
 from .config import Brakes
 
-__all__ = ["Brake", "Guarded", "GuardState", "guard"]
+__all__ = ["Brake", "GuardState", "Guarded", "guard"]
 
 MINUTE_S = 60.0
 DEFAULT_COLD_START_S = 120.0
@@ -78,9 +78,7 @@ def guard(
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
     since = np.where(complete, np.fmin(state.complete_since_s, now_s), np.nan)
-    cold_s = np.where(
-        np.isfinite(catalog.cold_start_s), catalog.cold_start_s, DEFAULT_COLD_START_S
-    )
+    cold_s = np.where(np.isfinite(catalog.cold_start_s), catalog.cold_start_s, DEFAULT_COLD_START_S)
     warm = now_s - since >= np.maximum(brakes.warm_up_s, 0.0)
     history = np.concatenate([state.counts, current[:, None]], axis=1)
     age_s = now_s - np.append(state.times_s, now_s)
@@ -119,8 +117,7 @@ def _within_budget(
     if brakes.budget_per_hour is not None:
         limits.append((brakes.budget_per_hour, np.ones(len(desired), dtype=np.bool_)))
     limits.extend(
-        (amount, namespaces == name)
-        for name, amount in brakes.budget_per_hour_by_namespace.items()
+        (amount, namespaces == name) for name, amount in brakes.budget_per_hour_by_namespace.items()
     )
     granted = desired.copy()
     cost = catalog.cost_per_hour

@@ -5,7 +5,6 @@ that the SLO needs is rounded up to the smallest count that it will act on; the 
 itself is never bent. In observe and paused mode the published count is what is there.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -210,5 +209,3 @@ def _trouble(snapshot: Snapshot, replicas: list[int]) -> str:
 
 def _camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
-
-

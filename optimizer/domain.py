@@ -5,7 +5,7 @@ Columns of one record share one shape. Unknown numbers are NaN; "no limit" and "
 target" are +inf. Records with arrays are compared by identity (``eq=False``).
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Self
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .decision import Binding, Plan, PlanRequest, PlanState, VariantTable
+from .decision import Binding, Plan, PlanRequest, PlanState
 from .domain import BoolArray, FloatArray, IntArray, Trust
 from .latency import Prediction, predict
-from .saturation import guard_need
-from .sizing import Sizing, largest_arrival_rate
-from .stabilization import remember_demand, settle
+from .saturation import headroom
+from .sizing import SizingStatus, largest_arrival_rate
+from .stabilization import DemandMemory, Settlement, remember_demand, settle
 
 __all__ = ["plan"]
 
-# Router requests that wait are to be served within this time by what is added for them.
+# Requests that wait at the router are to be served within this time by what is added.
 DRAIN_S = 30.0
 # A model that may not go to zero needs one replica even without demand.
 TRICKLE_RPS = 1e-6
@@ -36,16 +36,16 @@ def plan(request: PlanRequest) -> Plan:
     -------
     Plan
         Rows in the order of the request's variants.
+
     """
     order = np.argsort(np.array(request.variant_names, dtype=object), kind="stable")
-    ordered = _reordered(request, order)
-    decided = _plan_ordered(ordered)
-    return _unordered(decided, order)
-
-
-def _reordered(request: PlanRequest, order: IntArray) -> PlanRequest:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
+    decided = _plan_ordered(_reordered(request, order, place))
+    return _taken(decided, place)
+
+
+def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRequest:
     return replace(
         request,
         variant_names=tuple(request.variant_names[i] for i in order),
@@ -56,3 +56,252 @@ def _reordered(request: PlanRequest, order: IntArray) -> PlanRequest:
         workloads=request.workloads.take(order),
         slo=request.slo.take(order),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Capacity:
+    """What one replica of each variant carries, and whether that holds the SLO."""
+
+    rate_rps: FloatArray
+    slo_feasible: BoolArray
+    memory_bound: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Need:
+    """Arrival rate to plan for, per model, and what each consideration asks per variant."""
+
+    known: BoolArray
+    now_rps: FloatArray
+    memory: DemandMemory
+    demand_replicas: FloatArray
+    saturation_replicas: FloatArray
+    by_saturation: BoolArray  # models whose need the engines' state decided
+
+
+def _plan_ordered(request: PlanRequest) -> Plan:
+    capacity = _capacity(request)
+    need = _need(request, capacity)
+    lowest, highest, frozen = _bounds(request, need)
+    settled = settle(
+        variants=request.variants,
+        rate_rps=capacity.rate_rps,
+        lowest=lowest,
+        highest=highest,
+        need_rps=need.now_rps,
+        peak_rps=np.fmax(need.memory.peak_rps, need.now_rps),
+        policy=request.policy,
+    )
+    desired = settled.desired
+    share_rps = _shares(request, desired, capacity.rate_rps)
+    prediction = _predict(request, desired, share_rps)
+    return Plan(
+        desired=desired,
+        binding=_binding(request, settled, capacity, need, frozen, highest),
+        demand_replicas=need.demand_replicas,
+        saturation_replicas=need.saturation_replicas,
+        capacity_rps=capacity.rate_rps,
+        share_rps=share_rps,
+        utilization_ratio=_utilization(request, capacity.rate_rps),
+        ttft_mean_s=prediction.ttft_mean_s,
+        ttft_s=prediction.ttft_s,
+        itl_mean_s=prediction.itl_mean_s,
+        itl_s=prediction.itl_s,
+        power_w=_power_w(request, desired, prediction),
+        slo_feasible=capacity.slo_feasible,
+        memory_bound=capacity.memory_bound,
+        traffic_ratio=_traffic(request, share_rps),
+        state=_state(request, need, desired),
+    )
+
+
+def _capacity(request: PlanRequest) -> _Capacity:
+    """Size one replica of each variant; where no variant can hold the SLO, for stability."""
+    sizing = largest_arrival_rate(
+        request.profiles,
+        request.workloads,
+        request.limits,
+        request.slo,
+        stability_margin_ratio=request.policy.stability_margin_ratio,
+    )
+    feasible = sizing.status == SizingStatus.OK
+    model = request.variants.model
+    anyone = np.bincount(model[feasible], minlength=len(request.model_names)) > 0
+    rate = np.where(anyone[model], np.where(feasible, sizing.rate_rps, 0.0), sizing.stable_rps)
+    return _Capacity(
+        rate_rps=np.nan_to_num(rate), slo_feasible=feasible, memory_bound=sizing.memory_bound
+    )
+
+
+def _need(request: PlanRequest, capacity: _Capacity) -> _Need:
+    """Combine demand (a rate bound) and the engines' state (a stock bound)."""
+    variants, models = request.variants, request.models
+    model, count = variants.model, len(request.model_names)
+    rate = capacity.rate_rps
+    offered = models.arrival_rate_rps + models.router_queue_requests / DRAIN_S
+    known = np.isfinite(offered)
+
+    stock = headroom(request.replicas, variants)
+    asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
+    by_stock = np.bincount(model, weights=asked * rate, minlength=count)
+    trusted = _all_of(model, variants.trust >= Trust.LEARNED, count)
+    # A trusted model is overruled only by engines that are full, an untrusted one always.
+    overruled = _any_of(model, stock.saturated, count)
+    measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
+    use_stock = measured & np.where(trusted, overruled & (by_stock > offered), True)
+    now = np.where(use_stock, by_stock, np.nan_to_num(offered))
+    memory = remember_demand(
+        request.state,
+        model_names=request.model_names,
+        demand_rps=np.where(known, now, np.nan),
+        now_s=request.now_s,
+        policy=request.policy,
+    )
+    idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
+    now = np.where(idle & known, now, np.maximum(now, TRICKLE_RPS))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alone = np.where(rate > 0, np.ceil(np.where(known, offered, np.nan)[model] / rate), np.nan)
+    return _Need(
+        known=known,
+        now_rps=now,
+        memory=memory,
+        demand_replicas=alone,
+        saturation_replicas=stock.needed_replicas,
+        by_saturation=use_stock,
+    )
+
+
+def _bounds(request: PlanRequest, need: _Need) -> tuple[IntArray, IntArray, BoolArray]:
+    """Return lowest and highest counts, and which variants are frozen.
+
+    A frozen variant keeps the larger of what was last asked for and what is there: it
+    has no reading to justify less, and nothing is known that justifies more.
+    """
+    variants = request.variants
+    frozen = variants.blind | ~need.known[variants.model]
+    kept = np.maximum(_previous(request), variants.current_replicas)
+    kept = np.clip(kept, variants.min_replicas, variants.max_replicas)
+    lowest = np.where(frozen, kept, variants.min_replicas)
+    highest = np.where(frozen, kept, variants.max_replicas)
+    return lowest, highest, frozen
+
+
+def _previous(request: PlanRequest) -> IntArray:
+    """Return the last plan's counts for this request's variants, 0 for new ones."""
+    row = {name: i for i, name in enumerate(request.state.variant_names)}
+    rows = np.array([row.get(name, -1) for name in request.variant_names], dtype=np.int64)
+    result = np.zeros(len(rows), dtype=np.int64)
+    result[rows >= 0] = request.state.desired[rows[rows >= 0]]
+    return result
+
+
+def _shares(request: PlanRequest, counts: IntArray, rate_rps: FloatArray) -> FloatArray:
+    """Return each variant's arrival rate when traffic follows capacity."""
+    model, count = request.variants.model, len(request.model_names)
+    carried = counts * rate_rps
+    total = np.bincount(model, weights=carried, minlength=count)[model]
+    part = np.divide(carried, total, out=np.zeros_like(carried), where=total > 0)
+    return part * request.models.arrival_rate_rps[model]
+
+
+def _traffic(request: PlanRequest, share_rps: FloatArray) -> FloatArray:
+    offered = request.models.arrival_rate_rps[request.variants.model]
+    return np.divide(share_rps, offered, out=np.full_like(share_rps, np.nan), where=offered > 0)
+
+
+def _utilization(request: PlanRequest, rate_rps: FloatArray) -> FloatArray:
+    """Return demand over what the current replicas carry within the SLO."""
+    model, count = request.variants.model, len(request.model_names)
+    carried = np.bincount(
+        model, weights=request.variants.current_replicas * rate_rps, minlength=count
+    )
+    ratio = np.divide(
+        request.models.arrival_rate_rps,
+        carried,
+        out=np.full(count, np.nan),
+        where=carried > 0,
+    )
+    return ratio[model]
+
+
+def _predict(request: PlanRequest, counts: IntArray, share_rps: FloatArray) -> Prediction:
+    """Predict latencies of one replica at its share of the planned traffic."""
+    each = np.divide(share_rps, counts, out=np.full(len(counts), np.nan), where=(counts > 0))
+    return predict(
+        request.profiles,
+        request.workloads,
+        request.limits,
+        each,
+        percentile_ratio=request.slo.percentile_ratio,
+    )
+
+
+def _power_w(request: PlanRequest, counts: IntArray, prediction: Prediction) -> FloatArray:
+    """Return modelled power: idle draw plus the busy share of the rest."""
+    variants = request.variants
+    busy = np.clip(np.nan_to_num(prediction.utilization), 0.0, 1.0)
+    span = variants.power_full_w - variants.power_idle_w
+    return counts * (variants.power_idle_w + busy * span)
+
+
+def _state(request: PlanRequest, need: _Need, desired: IntArray) -> PlanState:
+    return PlanState(
+        model_names=request.model_names,
+        bucket_start_s=need.memory.bucket_start_s,
+        peaks_rps=need.memory.peaks_rps,
+        seen_demand_s=need.memory.seen_demand_s,
+        variant_names=request.variant_names,
+        desired=desired,
+    )
+
+
+def _binding(
+    request: PlanRequest,
+    settled: Settlement,
+    capacity: _Capacity,
+    need: _Need,
+    frozen: BoolArray,
+    highest: IntArray,
+) -> IntArray:
+    """Return the constraint that decided each count; earlier rows win."""
+    variants, model = request.variants, request.variants.model
+    count = len(request.model_names)
+    desired = settled.desired
+    infeasible = ~_any_of(model, capacity.slo_feasible, count)[model]
+    short = ~settled.covered[model]
+    grew = desired > variants.current_replicas
+    conditions = [
+        frozen,
+        short & (desired == highest),
+        variants.partial & (desired == variants.current_replicas),
+        infeasible,
+        need.by_saturation[model] & grew,
+        (desired == variants.min_replicas) & (settled.binding != Binding.STEADY) & ~grew,
+        (need.now_rps <= TRICKLE_RPS)[model] & (desired <= variants.min_replicas),
+    ]
+    reasons = [
+        Binding.HELD_NO_DATA,
+        Binding.MAX_REPLICAS,
+        Binding.HELD_PARTIAL,
+        Binding.SLO_INFEASIBLE,
+        Binding.SATURATION,
+        Binding.MIN_REPLICAS,
+        Binding.IDLE,
+    ]
+    return np.select(conditions, [np.int64(r) for r in reasons], settled.binding)
+
+
+def _any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
+    return np.bincount(model[flags], minlength=count) > 0
+
+
+def _all_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
+    return np.bincount(model[~flags], minlength=count) == 0
+
+
+def _taken(decided: Plan, place: IntArray) -> Plan:
+    """Return the plan with its rows back in the request's order."""
+    rows = {
+        name: getattr(decided, name)[place] for name in Plan.__dataclass_fields__ if name != "state"
+    }
+    return Plan(**rows, state=decided.state)

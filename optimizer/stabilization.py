@@ -79,9 +79,7 @@ def remember_demand(
     peaks[:, -1] = np.fmax(peaks[:, -1], demand_rps)
     seen = np.where(demand_rps > 0, now_s, seen)
     peak = np.fmax.reduce(peaks, axis=1, initial=np.nan) if len(peaks) else np.empty(0)
-    return DemandMemory(
-        bucket_start_s=start_s, peaks_rps=peaks, seen_demand_s=seen, peak_rps=peak
-    )
+    return DemandMemory(bucket_start_s=start_s, peaks_rps=peaks, seen_demand_s=seen, peak_rps=peak)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,9 +130,7 @@ def settle(
     shrunk = cheapest_mix(**mix, lowest=floor, highest=here, demand_rps=target_rps)
     swapped = cheapest_mix(**mix, lowest=floor, highest=highest, demand_rps=target_rps)
     stays = np.where(shrunk.covered[model], shrunk.replicas, here)
-    spend_stay, spend_swap = (
-        _total(model, n * cost, need_rps) for n in (stays, swapped.replicas)
-    )
+    spend_stay, spend_swap = (_total(model, n * cost, need_rps) for n in (stays, swapped.replicas))
     swap = swapped.covered & (spend_swap < spend_stay * (1.0 - policy.change_price_ratio))
     smaller = np.where(swap[model], swapped.replicas, stays)
 

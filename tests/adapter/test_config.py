@@ -25,8 +25,12 @@ VARIANT = "{name: a, model: m, accelerator: X%s}"
     ("text", "message"),
     [
         pytest.param("interval: 5", r"interval: Extra inputs", id="unknown-key-at-the-top"),
-        pytest.param("sources: {scrape: {timeout: 1}}", "sources.scrape.timeout", id="unknown-nested"),
-        pytest.param("interval_s: 0", r"interval_s: .*greater than 0 \(got 0\)", id="out-of-bounds"),
+        pytest.param(
+            "sources: {scrape: {timeout: 1}}", "sources.scrape.timeout", id="unknown-nested"
+        ),
+        pytest.param(
+            "interval_s: 0", r"interval_s: .*greater than 0 \(got 0\)", id="out-of-bounds"
+        ),
         pytest.param("interval_s: [", "not YAML", id="not-yaml"),
         pytest.param("- a", "expected a mapping", id="not-a-mapping"),
         pytest.param(

@@ -38,7 +38,9 @@ def cheapest_by_brute_force(rate, cost, low, high, demand) -> float | None:
         pytest.param([2.0], [1.0], [0], [9], 8.0, [4], True, id="exact-fit-is-enough"),
         pytest.param([4.0, 1.0], [4.1, 1.2], [0, 0], [9, 9], 8.5, [2, 1], True, id="tail-on-small"),
         pytest.param([4.0, 1.0], [4.1, 1.2], [0, 0], [1, 9], 8.5, [1, 5], True, id="spills-over"),
-        pytest.param([4.0, 0.0], [4.1, 0.1], [0, 2], [9, 9], 7.0, [2, 2], True, id="unusable-stays"),
+        pytest.param(
+            [4.0, 0.0], [4.1, 0.1], [0, 2], [9, 9], 7.0, [2, 2], True, id="unusable-stays"
+        ),
         pytest.param([0.0], [1.0], [1], [9], 1.0, [1], False, id="nothing-usable"),
         pytest.param([1.0, 1.0], [1.0, 1.0], [0, 0], [9, 9], 3.0, [3, 0], True, id="tie-to-first"),
     ],
