@@ -5,23 +5,17 @@ the order of their names before anything is chosen, so a plan doesn't depend on 
 in which variants were declared.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from .decision import Binding, Plan, PlanRequest, PlanState
-from .domain import BoolArray, FloatArray, IntArray, Trust
+from .domain import BoolArray, FloatArray, IntArray
 from .latency import Prediction, predict
-from .saturation import headroom
-from .sizing import SizingStatus, largest_arrival_rate
-from .stabilization import DemandMemory, Settlement, remember_demand, settle
+from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required
+from .stabilization import Settlement, settle
 
 __all__ = ["plan"]
-
-# Requests that wait at the router are to be served within this time by what is added.
-DRAIN_S = 30.0
-# A model that may not go to zero needs one replica even without demand.
-TRICKLE_RPS = 1e-6
 
 
 def plan(request: PlanRequest) -> Plan:
@@ -58,30 +52,9 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Capacity:
-    """What one replica of each variant carries, and whether that holds the SLO."""
-
-    rate_rps: FloatArray
-    slo_feasible: BoolArray
-    memory_bound: BoolArray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Need:
-    """Arrival rate to plan for, per model, and what each consideration asks per variant."""
-
-    known: BoolArray
-    now_rps: FloatArray
-    memory: DemandMemory
-    demand_replicas: FloatArray
-    saturation_replicas: FloatArray
-    by_saturation: BoolArray  # models whose need the engines' state decided
-
-
 def _plan_ordered(request: PlanRequest) -> Plan:
-    capacity = _capacity(request)
-    need = _need(request, capacity)
+    capacity = replica_capacity(request)
+    need = required(request, capacity)
     lowest, highest, frozen = _bounds(request, need)
     settled = settle(
         variants=request.variants,
@@ -115,63 +88,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     )
 
 
-def _capacity(request: PlanRequest) -> _Capacity:
-    """Size one replica of each variant; where no variant can hold the SLO, for stability."""
-    sizing = largest_arrival_rate(
-        request.profiles,
-        request.workloads,
-        request.limits,
-        request.slo,
-        stability_margin_ratio=request.policy.stability_margin_ratio,
-    )
-    feasible = sizing.status == SizingStatus.OK
-    model = request.variants.model
-    anyone = np.bincount(model[feasible], minlength=len(request.model_names)) > 0
-    rate = np.where(anyone[model], np.where(feasible, sizing.rate_rps, 0.0), sizing.stable_rps)
-    return _Capacity(
-        rate_rps=np.nan_to_num(rate), slo_feasible=feasible, memory_bound=sizing.memory_bound
-    )
-
-
-def _need(request: PlanRequest, capacity: _Capacity) -> _Need:
-    """Combine demand (a rate bound) and the engines' state (a stock bound)."""
-    variants, models = request.variants, request.models
-    model, count = variants.model, len(request.model_names)
-    rate = capacity.rate_rps
-    offered = models.arrival_rate_rps + models.router_queue_requests / DRAIN_S
-    known = np.isfinite(offered)
-
-    stock = headroom(request.replicas, variants)
-    asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
-    by_stock = np.bincount(model, weights=asked * rate, minlength=count)
-    trusted = _all_of(model, variants.trust >= Trust.LEARNED, count)
-    # A trusted model is overruled only by engines that are full, an untrusted one always.
-    overruled = _any_of(model, stock.saturated, count)
-    measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
-    use_stock = measured & np.where(trusted, overruled & (by_stock > offered), True)
-    now = np.where(use_stock, by_stock, np.nan_to_num(offered))
-    memory = remember_demand(
-        request.state,
-        model_names=request.model_names,
-        demand_rps=np.where(known, now, np.nan),
-        now_s=request.now_s,
-        policy=request.policy,
-    )
-    idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
-    now = np.where(idle & known, now, np.maximum(now, TRICKLE_RPS))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alone = np.where(rate > 0, np.ceil(np.where(known, offered, np.nan)[model] / rate), np.nan)
-    return _Need(
-        known=known,
-        now_rps=now,
-        memory=memory,
-        demand_replicas=alone,
-        saturation_replicas=stock.needed_replicas,
-        by_saturation=use_stock,
-    )
-
-
-def _bounds(request: PlanRequest, need: _Need) -> tuple[IntArray, IntArray, BoolArray]:
+def _bounds(request: PlanRequest, need: Need) -> tuple[IntArray, IntArray, BoolArray]:
     """Return lowest and highest counts, and which variants are frozen.
 
     A frozen variant keeps the larger of what was last asked for and what is there: it
@@ -244,7 +161,7 @@ def _power_w(request: PlanRequest, counts: IntArray, prediction: Prediction) -> 
     return counts * (variants.power_idle_w + busy * span)
 
 
-def _state(request: PlanRequest, need: _Need, desired: IntArray) -> PlanState:
+def _state(request: PlanRequest, need: Need, desired: IntArray) -> PlanState:
     return PlanState(
         model_names=request.model_names,
         bucket_start_s=need.memory.bucket_start_s,
@@ -258,8 +175,8 @@ def _state(request: PlanRequest, need: _Need, desired: IntArray) -> PlanState:
 def _binding(
     request: PlanRequest,
     settled: Settlement,
-    capacity: _Capacity,
-    need: _Need,
+    capacity: Capacity,
+    need: Need,
     frozen: BoolArray,
     highest: IntArray,
 ) -> IntArray:
@@ -267,7 +184,7 @@ def _binding(
     variants, model = request.variants, request.variants.model
     count = len(request.model_names)
     desired = settled.desired
-    infeasible = ~_any_of(model, capacity.slo_feasible, count)[model]
+    infeasible = ~any_of(model, capacity.slo_feasible, count)[model]
     short = ~settled.covered[model]
     grew = desired > variants.current_replicas
     conditions = [
@@ -289,14 +206,6 @@ def _binding(
         Binding.IDLE,
     ]
     return np.select(conditions, [np.int64(r) for r in reasons], settled.binding)
-
-
-def _any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
-    return np.bincount(model[flags], minlength=count) > 0
-
-
-def _all_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
-    return np.bincount(model[~flags], minlength=count) == 0
 
 
 def _taken(decided: Plan, place: IntArray) -> Plan:

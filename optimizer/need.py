@@ -1,0 +1,110 @@
+"""What has to be carried, per model, and what one replica of each variant carries.
+
+Two bounds (design 4.6): compute is a rate, from the queueing model; memory and queues
+are a stock, from what the engines say of themselves. The stock bound decides alone while
+no profile is trusted, and overrules a trusted one only where engines really are full.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .decision import PlanRequest
+from .domain import BoolArray, FloatArray, IntArray, Trust
+from .saturation import headroom
+from .sizing import SizingStatus, largest_arrival_rate
+from .stabilization import DemandMemory, remember_demand
+
+__all__ = ["TRICKLE_RPS", "Capacity", "Need", "all_of", "any_of", "replica_capacity", "required"]
+
+# Requests that wait at the router are to be served within this time by what is added.
+DRAIN_S = 30.0
+# A model that may not go to zero needs one replica even without demand.
+TRICKLE_RPS = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Capacity:
+    """What one replica of each variant carries, and whether that holds the SLO."""
+
+    rate_rps: FloatArray
+    slo_feasible: BoolArray
+    memory_bound: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Need:
+    """Arrival rate to plan for, per model, and what each consideration asks per variant."""
+
+    known: BoolArray
+    now_rps: FloatArray
+    memory: DemandMemory
+    demand_replicas: FloatArray
+    saturation_replicas: FloatArray
+    by_saturation: BoolArray  # models whose need the engines' state decided
+
+
+def replica_capacity(request: PlanRequest) -> Capacity:
+    """Size one replica of each variant; where no variant can hold the SLO, for stability."""
+    sizing = largest_arrival_rate(
+        request.profiles,
+        request.workloads,
+        request.limits,
+        request.slo,
+        stability_margin_ratio=request.policy.stability_margin_ratio,
+    )
+    feasible = sizing.status == SizingStatus.OK
+    model = request.variants.model
+    anyone = np.bincount(model[feasible], minlength=len(request.model_names)) > 0
+    rate = np.where(anyone[model], np.where(feasible, sizing.rate_rps, 0.0), sizing.stable_rps)
+    return Capacity(
+        rate_rps=np.nan_to_num(rate), slo_feasible=feasible, memory_bound=sizing.memory_bound
+    )
+
+
+def required(request: PlanRequest, capacity: Capacity) -> Need:
+    """Combine demand (a rate bound) and the engines' state (a stock bound)."""
+    variants, models = request.variants, request.models
+    model, count = variants.model, len(request.model_names)
+    rate = capacity.rate_rps
+    offered = models.arrival_rate_rps + models.router_queue_requests / DRAIN_S
+    known = np.isfinite(offered)
+
+    stock = headroom(request.replicas, variants)
+    asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
+    by_stock = np.bincount(model, weights=asked * rate, minlength=count)
+    trusted = all_of(model, variants.trust >= Trust.LEARNED, count)
+    # A trusted model is overruled only by engines that are full, an untrusted one always.
+    overruled = any_of(model, stock.saturated, count)
+    measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
+    use_stock = measured & np.where(trusted, overruled & (by_stock > offered), True)
+    now = np.where(use_stock, by_stock, np.nan_to_num(offered))
+    memory = remember_demand(
+        request.state,
+        model_names=request.model_names,
+        demand_rps=np.where(known, now, np.nan),
+        now_s=request.now_s,
+        policy=request.policy,
+    )
+    idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
+    now = np.where(idle & known, now, np.maximum(now, TRICKLE_RPS))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alone = np.where(rate > 0, np.ceil(np.where(known, offered, np.nan)[model] / rate), np.nan)
+    return Need(
+        known=known,
+        now_rps=now,
+        memory=memory,
+        demand_replicas=alone,
+        saturation_replicas=stock.needed_replicas,
+        by_saturation=use_stock,
+    )
+
+
+def any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
+    """Return which of `count` models have a variant with its flag set."""
+    return np.bincount(model[flags], minlength=count) > 0
+
+
+def all_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
+    """Return which of `count` models have every variant's flag set."""
+    return np.bincount(model[~flags], minlength=count) == 0
