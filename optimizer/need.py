@@ -11,7 +11,7 @@ import numpy as np
 
 from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
-from .saturation import headroom
+from .saturation import Headroom, Stock, headroom
 from .sizing import SizingStatus, largest_arrival_rate
 from .stabilization import DemandMemory, remember_demand
 
@@ -42,6 +42,7 @@ class Need:
     demand_replicas: FloatArray
     saturation_replicas: FloatArray
     by_saturation: BoolArray  # models whose need the engines' state decided
+    removable: IntArray  # replicas that may go at once, per variant
 
 
 def replica_capacity(request: PlanRequest) -> Capacity:
@@ -70,7 +71,7 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
     offered = models.arrival_rate_rps + models.router_queue_requests / DRAIN_S
     known = np.isfinite(offered)
 
-    stock = headroom(request.replicas, variants)
+    stock = _stock(request)
     asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
     by_stock = np.bincount(model, weights=asked * rate, minlength=count)
     trusted = all_of(model, variants.trust >= Trust.LEARNED, count)
@@ -97,7 +98,35 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
         demand_replicas=alone,
         saturation_replicas=stock.needed_replicas,
         by_saturation=use_stock,
+        removable=_removable(request, stock, offered),
     )
+
+
+def _stock(request: PlanRequest) -> Headroom:
+    """Ask the guard, telling it what a request holds on average while it runs."""
+    work = request.workloads
+    # Half of the output exists, on average over a request's life.
+    request_tokens = work.prompt_tokens_mean + work.output_tokens_mean / 2.0
+    return headroom(
+        request.replicas,
+        request.variants,
+        request_tokens=request_tokens,
+        max_batch_size=request.limits.max_batch_size.astype(np.float64),
+    )
+
+
+def _removable(request: PlanRequest, stock: Headroom, offered: FloatArray) -> IntArray:
+    """Return how many replicas may go at once without stranding what runs.
+
+    The guard has checked one removal. A trusted model may take several: it knows the
+    rate that the rest carries. Without anything in flight nothing can be stranded.
+    """
+    variants = request.variants
+    nothing = (stock.stock == Stock.IDLE) & ~(offered[variants.model] > 0)
+    several = np.where(variants.trust >= Trust.LEARNED, variants.current_replicas, 1)
+    unheard = variants.ready_replicas == 0
+    safe = stock.safe_to_remove | nothing | unheard
+    return np.where(safe, np.where(nothing | unheard, variants.current_replicas, several), 0)
 
 
 def any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:

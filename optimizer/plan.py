@@ -13,6 +13,7 @@ from .decision import Binding, Plan, PlanRequest, PlanState
 from .domain import BoolArray, FloatArray, IntArray
 from .latency import Prediction, predict
 from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required
+from .saturation_paper import paper_targets
 from .stabilization import Settlement, settle
 
 __all__ = ["plan"]
@@ -61,10 +62,12 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         rate_rps=capacity.rate_rps,
         lowest=lowest,
         highest=highest,
+        removable=need.removable,
         need_rps=need.now_rps,
         peak_rps=np.fmax(need.memory.peak_rps, need.now_rps),
         policy=request.policy,
     )
+    settled = _by_the_paper(request, settled, lowest, highest)
     desired = settled.desired
     share_rps = _shares(request, desired, capacity.rate_rps)
     prediction = _predict(request, desired, share_rps)
@@ -101,6 +104,27 @@ def _bounds(request: PlanRequest, need: Need) -> tuple[IntArray, IntArray, BoolA
     lowest = np.where(frozen, kept, variants.min_replicas)
     highest = np.where(frozen, kept, variants.max_replicas)
     return lowest, highest, frozen
+
+
+def _by_the_paper(
+    request: PlanRequest, settled: Settlement, lowest: IntArray, highest: IntArray
+) -> Settlement:
+    """Replace the counts of variants that selected the published saturation law."""
+    chosen = request.variants.paper_law
+    if not chosen.any():
+        return settled
+    law = paper_targets(
+        request.replicas,
+        request.variants,
+        models=len(request.model_names),
+        previous=_previous(request),
+    )
+    counts = np.clip(law.replicas, lowest, highest)
+    return replace(
+        settled,
+        desired=np.where(chosen, counts, settled.desired),
+        binding=np.where(chosen, np.int64(Binding.SATURATION), settled.binding),
+    )
 
 
 def _previous(request: PlanRequest) -> IntArray:

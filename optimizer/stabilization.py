@@ -9,7 +9,8 @@ Rules, all in this file:
    a share of the cost, since starting replicas has a price.
 4. Nothing is removed before the replicas that stay and are *ready* carry the peak;
    starting replicas count on the way up, never on the way down.
-5. A model whose readings are partial or missing never loses a replica.
+5. A variant whose readings are partial or missing never loses a replica, and none loses
+   more than its requests in flight can spare.
 
 Time comes in as numbers; memory comes in and goes out as PlanState.
 """
@@ -97,6 +98,7 @@ def settle(
     rate_rps: FloatArray,
     lowest: IntArray,
     highest: IntArray,
+    removable: IntArray,
     need_rps: FloatArray,
     peak_rps: FloatArray,
     policy: Policy,
@@ -111,6 +113,8 @@ def settle(
         Capacity of one replica within its SLO. [requests/s]
     lowest, highest : array of int, shape (V,)
         Bounds in force: declared ones, narrowed for variants that are frozen.
+    removable : array of int, shape (V,)
+        How many replicas may go at once without stranding requests in flight.
     need_rps, peak_rps : array, shape (M,), >= 0
         Need now, and the largest of the recent past (>= now). [requests/s]
     policy : Policy
@@ -126,7 +130,8 @@ def settle(
     short = _total(model, here * rate_rps, need_rps) < need_rps * (1.0 - 1e-9)
 
     target_rps = np.maximum(peak_rps, need_rps) * (1.0 + policy.down_hysteresis_ratio)
-    floor = np.where(variants.partial | variants.blind, here, lowest)
+    kept = np.where(variants.partial | variants.blind, here, here - removable)
+    floor = np.maximum(lowest, kept)
     shrunk = cheapest_mix(**mix, lowest=floor, highest=here, demand_rps=target_rps)
     swapped = cheapest_mix(**mix, lowest=floor, highest=highest, demand_rps=target_rps)
     stays = np.where(shrunk.covered[model], shrunk.replicas, here)

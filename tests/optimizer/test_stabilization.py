@@ -29,13 +29,14 @@ def table(current, *, ready=None, cost=None, partial=None, blind=None, model=Non
     )
 
 
-def run(variants, rate, need, peak, *, low=None, high=None):
+def run(variants, rate, need, peak, *, low=None, high=None, removable=None):
     n = len(variants)
     return settle(
         variants=variants,
         rate_rps=np.asarray(rate, dtype=np.float64),
         lowest=np.asarray(low if low is not None else [0] * n, dtype=np.int64),
         highest=np.asarray(high if high is not None else [20] * n, dtype=np.int64),
+        removable=np.asarray(removable if removable is not None else [99] * n, dtype=np.int64),
         need_rps=np.array([need]),
         peak_rps=np.array([peak]),
         policy=POLICY,
@@ -71,6 +72,11 @@ def test_starting_replicas_count_on_the_way_up_only():
 def test_incomplete_readings_never_scale_down(flag):
     got = run(table([5], **{flag: [True]}), [2.0], 1.0, 1.0)
     assert got.desired.tolist() == [5]
+
+
+def test_no_more_go_than_the_requests_in_flight_can_spare():
+    assert run(table([5]), [2.0], 1.0, 1.0, removable=[1]).desired.tolist() == [4]
+    assert run(table([5]), [2.0], 1.0, 1.0, removable=[0]).desired.tolist() == [5]
 
 
 def test_incomplete_readings_may_scale_up():

@@ -1,0 +1,92 @@
+# Everything a stranger or a machine runs. Needs GNU make and Python 3.11 or newer,
+# nothing else; pip brings the rest into .venv.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# What an installation follows from: it is redone when one of these changes.
+PINS := pyproject.toml constraints.txt
+
+# Settings of a run, given as `make run DURATION=60` or `make test ARGS="-k quantity"`.
+PYTHON ?=
+DURATION ?=
+ARGS ?=
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= wva-adapter:$(VERSION)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: run
+run: .venv/.runtime ## emulated engines, the adapter and a stand-in for HPA; DURATION=60 ends it
+	@$(BIN)/wva demo $(if $(DURATION),--duration $(DURATION)) $(ARGS)
+
+.PHONY: test
+test: .venv/.development ## all tests; ARGS goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: .venv/.development ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: .venv/.development ## measurements against named baselines: bench/results.json
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: docs
+docs: .venv/.development ## settings reference from the code, links checked, HTML in site/
+	@$(BIN)/python docs/build.py
+
+.PHONY: image
+image: ## container image, named by IMAGE
+	@command -v docker >/dev/null 2>&1 || { echo "make image needs docker, which isn't on the PATH"; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "make image needs a docker daemon, and none answers ('docker info' says more)"; exit 1; }
+	docker build --tag $(IMAGE) .
+
+# The files of _generated import each other absolutely, so protoc is told that the proto
+# lies there and that the root is where packages start.
+PROTO_OUT ?= .
+.PHONY: proto
+proto: .venv/.development ## gRPC code from adapter/keda/externalscaler.proto
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=adapter/keda/_generated=adapter/keda \
+	  --python_out=$(PROTO_OUT) --pyi_out=$(PROTO_OUT) --grpc_python_out=$(PROTO_OUT) \
+	  adapter/keda/externalscaler.proto
+
+.PHONY: clean
+clean: ## remove .venv, caches and whatever else was made here
+	rm -rf .venv site build dist *.egg-info bench/results.json bench/.cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.runtime: $(PINS) .venv/bin/python
+	@echo "Installing what the adapter needs into .venv (once; a minute at most) ..."
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+.venv/.development: $(PINS) .venv/bin/python
+	@echo "Installing the adapter, its tests and tools into .venv (once; a minute or two) ..."
+	@$(PIP_INSTALL) --editable '.[sim,dev]'
+	@touch $@ .venv/.runtime
+
+# The first of the candidates that runs and is new enough makes .venv. A command that is
+# on the PATH may still not run (version managers leave shims), so each is tried.
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+.venv/bin/python:
+	@for python in $(CANDIDATES); do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "Making .venv with $$("$$python" --version) ..."; \
+	    "$$python" -m venv --clear .venv && exit 0; \
+	    rm -rf .venv; echo "$$python can't make a virtual environment: install its venv module (Debian and Ubuntu: python3-venv)"; exit 1; \
+	  fi; \
+	done; \
+	echo "WVA needs Python 3.11 or newer: none of '$(CANDIDATES)' is ($$(python3 --version 2>&1 | head -n 1)). Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; \
+	exit 1

@@ -1,0 +1,204 @@
+"""What a request asks for, as Kubernetes sees it: verb, resource, namespace. Pure.
+
+One parse serves authorization and dispatch, so that the two can't read a path
+differently. It works on the raw path: a segment is decoded once, after splitting, and one
+that decodes to something with a slash names nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from ..errors import BadRequestError, NoMatchError
+from ..kube.identity import AccessQuery
+
+__all__ = [
+    "API_PREFIX",
+    "EXPLAIN_PREFIX",
+    "GROUP",
+    "OPEN_PATHS",
+    "VERSION",
+    "ApiRequest",
+    "explain_access",
+    "parse_request",
+]
+
+GROUP = "external.metrics.k8s.io"
+VERSION = "v1beta1"
+API_PREFIX = f"/apis/{GROUP}/{VERSION}"
+EXPLAIN_PREFIX = "/explain"
+
+_API_SEGMENTS = ("apis", GROUP, VERSION)
+
+# Exactly these skip authentication, as in every Kubernetes API server.
+OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
+
+# Whoever may list this metric in a namespace may read why it is what it is.
+_EXPLAINED_METRIC = "wva_desired_replicas"
+
+MAX_QUERY_FIELDS = 64
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_READS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest:
+    """One request: `access` is what it needs permission for, None where the handler asks."""
+
+    method: str
+    path: str
+    segments: tuple[str, ...]
+    parameters: Mapping[str, str]
+    access: AccessQuery | None
+    kind: str  # for counting: metric, explain, discovery, health, other
+    namespace: str = ""
+    resource: str = ""  # metric in the API, variant under /explain; as it was written
+    rest: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> bool:
+        """Return whether the method only reads."""
+        return self.method in _READS
+
+    @property
+    def watches(self) -> bool:
+        """Return whether a watch was asked for."""
+        return _is_true(self.parameters.get("watch", "false"))
+
+
+def parse_request(method: str, raw_path: bytes, query: bytes) -> ApiRequest:
+    """Return what the request asks for.
+
+    Raises
+    ------
+    BadRequestError
+        If the path or the query isn't UTF-8, or the query has too many fields.
+    NoMatchError
+        If a part of the path is empty or holds an encoded slash: nothing has such a name,
+        and read back as a path it would be another one.
+    """
+    segments = _segments(raw_path)
+    if not all(segments) or any("/" in segment for segment in segments):
+        raise NoMatchError("the server could not find the requested resource")
+    path = "/" + "/".join(segments)
+    parameters = _parameters(query) if query else {}
+    if segments[:3] == _API_SEGMENTS and len(segments) > 3:
+        return _resource_request(method, path, segments, parameters)
+    if segments[:1] == ("explain",):
+        return _explain_request(method, path, segments, parameters)
+    return ApiRequest(
+        method=method,
+        path=path,
+        segments=segments,
+        parameters=parameters,
+        access=AccessQuery(verb=method.lower(), path=path),
+        kind=_kind(path),
+    )
+
+
+def _resource_request(
+    method: str, path: str, segments: tuple[str, ...], parameters: Mapping[str, str]
+) -> ApiRequest:
+    parts = segments[3:]
+    namespace = ""
+    if parts[0] == "namespaces" and len(parts) > 2:
+        namespace, parts = parts[1], parts[2:]
+    resource, rest = parts[0], parts[1:]
+    watch = _is_true(parameters.get("watch", "false"))
+    access = AccessQuery(
+        verb=_verb(method, named=bool(rest), watch=watch),
+        namespace=namespace,
+        group=GROUP,
+        version=VERSION,
+        resource=resource.lower(),
+        name=rest[0] if rest else "",
+        subresource="/".join(rest[1:]),
+    )
+    return ApiRequest(
+        method=method,
+        path=path,
+        segments=segments,
+        parameters=parameters,
+        access=access,
+        kind="metric",
+        namespace=namespace,
+        resource=resource,
+        rest=rest,
+    )
+
+
+def _explain_request(
+    method: str, path: str, segments: tuple[str, ...], parameters: Mapping[str, str]
+) -> ApiRequest:
+    """Return a request for reasons: of one variant, or (access None) of all that may be read."""
+    namespace, variant = (*segments[1:3], "", "")[:2]
+    return ApiRequest(
+        method=method,
+        path=path,
+        segments=segments,
+        parameters=parameters,
+        access=explain_access(namespace) if namespace else None,
+        kind="explain",
+        namespace=namespace,
+        resource=variant,
+        rest=segments[3:],
+    )
+
+
+def explain_access(namespace: str) -> AccessQuery:
+    """Return the permission that reading a namespace's reasons needs; "" for all namespaces."""
+    return AccessQuery(
+        verb="list",
+        namespace=namespace,
+        group=GROUP,
+        version=VERSION,
+        resource=_EXPLAINED_METRIC,
+    )
+
+
+def _verb(method: str, *, named: bool, watch: bool) -> str:
+    if method not in _READS:
+        verb = _VERBS.get(method, method.lower())
+        return "deletecollection" if verb == "delete" and not named else verb
+    if watch:
+        return "watch"
+    return "get" if named else "list"
+
+
+def _segments(raw_path: bytes) -> tuple[str, ...]:
+    """Return the path's parts, each decoded once; a slash at the end makes no part."""
+    trimmed = raw_path.strip(b"/")
+    if not trimmed:
+        return ()
+    try:
+        return tuple(unquote_to_bytes(part).decode("utf-8") for part in trimmed.split(b"/"))
+    except UnicodeDecodeError as exc:
+        raise BadRequestError(f"the path is not UTF-8: {exc}") from exc
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    """Return the query's fields; of one that is repeated, the first counts."""
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_QUERY_FIELDS,
+        )
+    except UnicodeError as exc:
+        raise BadRequestError(f"the query is not UTF-8: {exc}") from exc
+    except ValueError as exc:
+        raise BadRequestError(f"the query has more than {MAX_QUERY_FIELDS} fields") from exc
+    return dict(reversed(pairs))
+
+
+def _is_true(text: str) -> bool:
+    """Return what Kubernetes takes for true: anything given but false and 0, even nothing."""
+    return text.lower() not in {"false", "0"}
+
+
+def _kind(path: str) -> str:
+    if path in OPEN_PATHS:
+        return "health"
+    return "discovery" if path.startswith(("/apis", "/openapi", "/version")) else "other"

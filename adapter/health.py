@@ -1,0 +1,126 @@
+"""The plain-HTTP side door: /metrics for Prometheus, /livez, /healthz and /readyz for probes.
+
+Ready means that a decision is there and that the loop still sends new ones. It doesn't
+follow the readings behind it: if it did, engines or Prometheus being down would take
+every pod out of the Service, the APIService would be unavailable, and instead of a 503
+that says why, HPA would get none, while namespace deletions hang in the whole cluster.
+"""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import gzip_accepted
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from .clock import Clock
+from .openmetrics import expose, gzipped
+from .records import Freshness
+from .store import Edition, Store
+
+__all__ = ["Readiness", "build_health_app"]
+
+
+class Readiness:
+    """Whether requests should be sent here, and why not."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._draining = False
+
+    def drain(self) -> None:
+        """Stop being ready, for good."""
+        self._draining = True
+
+    def failures(self) -> tuple[str, ...]:
+        """Return why requests should go elsewhere; nothing when ready."""
+        draining = "draining: this process is shutting down" if self._draining else ""
+        return tuple(reason for reason in (draining, self._silence()) if reason)
+
+    def checks(self) -> tuple[str, ...]:
+        """Return every check with its outcome; variants that are held or refused are told too."""
+        failed = tuple(f"[-]{reason}" for reason in self.failures())
+        edition = self._store.edition
+        if edition is None:
+            return failed
+        count = len(edition.publication.variants)
+        received = f"[+]publication: {count} variants, {self._age_s(edition):.1f} s old"
+        passed = () if self._silence() else (received,)
+        return (*failed, *passed, *self._stale(edition))
+
+    def _age_s(self, edition: Edition) -> float:
+        return self._clock.monotonic_s() - edition.received_s
+
+    def _silence(self) -> str:
+        edition = self._store.edition
+        if edition is None:
+            return "publication: none yet; the first follows the first reading of the engines"
+        age_s, limit_s = self._age_s(edition), edition.publication.max_decision_age_s
+        if age_s <= limit_s:
+            return ""
+        return (
+            f"publication: the decision loop has sent nothing for {age_s:.0f} s, above "
+            f"max_decision_age_s of {limit_s:g} s; its log says why"
+        )
+
+    def _stale(self, edition: Edition) -> tuple[str, ...]:
+        now_s, publication = self._clock.monotonic_s(), edition.publication
+        rows: dict[Freshness, list[int]] = {Freshness.HELD: [], Freshness.REFUSED: []}
+        for row in range(len(publication.variants)):
+            rows.get(edition.freshness(row, now_s), []).append(row)
+        return tuple(
+            f"[!]{state.name.lower()}: {len(some)} variants, the first is "
+            f"{publication.variants[some[0]].namespace}/{publication.variants[some[0]].name}"
+            + (f": {publication.message[some[0]]}" if publication.message[some[0]] else "")
+            for state, some in rows.items()
+            if some
+        )
+
+
+def build_health_app(
+    registry: CollectorRegistry,
+    readiness: Readiness,
+    *,
+    served: Callable[[str], None] | None = None,
+) -> Starlette:
+    """Return the application; `served` is told the status code of each answer to a scrape."""
+
+    async def metrics(request: Request) -> Response:
+        exposition = expose(registry, request.headers.get("accept", ""))
+        body, headers = exposition.body, {"content-type": exposition.content_type}
+        headers["vary"] = "Accept, Accept-Encoding"
+        if gzip_accepted(request.headers.get("accept-encoding", "")):
+            body, headers["content-encoding"] = gzipped(body), "gzip"
+        if served is not None:
+            served("200")
+        return StreamingResponse(body, headers=headers)
+
+    async def alive(request: Request) -> Response:
+        verbose = "verbose" in request.query_params
+        return _text(
+            200, ["[+]event loop: it answered this", "livez check passed"] if verbose else ["ok"]
+        )
+
+    async def ready(request: Request) -> Response:
+        failures = readiness.failures()
+        if failures:
+            return _text(503, [*readiness.checks(), "readyz check failed"])
+        if "verbose" in request.query_params:
+            return _text(200, [*readiness.checks(), "readyz check passed"])
+        return _text(200, ["ok"])
+
+    routes = [
+        Route("/metrics", metrics),
+        Route("/livez", alive),
+        Route("/healthz", alive),
+        Route("/readyz", ready),
+    ]
+    return Starlette(routes=routes)
+
+
+def _text(status: int, lines: Sequence[str]) -> Response:
+    headers = {"cache-control": "no-cache, private", "x-content-type-options": "nosniff"}
+    return PlainTextResponse("\n".join(lines), status_code=status, headers=headers)

@@ -1,0 +1,1 @@
+"""The KEDA external scaler: decisions over gRPC, pushed as soon as they change."""

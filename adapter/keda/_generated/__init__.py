@@ -1,0 +1,1 @@
+"""Made by `make proto` from `adapter/keda/externalscaler.proto`; don't edit."""

@@ -1,0 +1,102 @@
+"""The documentation agrees with the code and with itself; `make docs` builds it."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from adapter.config import Settings, parse_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module("build")
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module("settings_table")
+
+
+def test_settings_page_is_what_the_code_accepts(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    updated, faults = table.updated(text, Settings)
+    assert faults == []
+    assert updated == text, "run `make docs`"
+
+
+def test_every_key_of_the_settings_is_listed(table: ModuleType) -> None:
+    listed = {(place, row.key) for place, rows in table.sections(Settings) for row in rows}
+    assert ("sources.scrape", "`timeout_s`") in listed
+    assert ("models.NAME.profiles.NAME", "`alpha_ms`") in listed
+    assert ("variants[]", "`name`") in listed
+    assert ("keda.tls", "`cert_file`") in listed
+
+
+def test_a_changed_default_is_noticed(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    changed = text.replace("| `interval_s` | number > 0 | `5` |", "| `interval_s` | x | `6` |", 1)
+    assert changed != text
+    assert table.updated(changed, Settings)[0] == text
+
+
+def test_a_key_without_a_meaning_is_a_fault(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    without = "\n".join(line for line in text.splitlines() if "`hold_s`" not in line)
+    _, faults = table.updated(without, Settings)
+    assert faults == ["settings.md: : `hold_s` has no meaning"]
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        pytest.param("## `sources.smoke`\n", "is no part of the settings", id="invented"),
+        pytest.param("", "no section for 'health'", id="forgotten"),
+    ],
+)
+def test_sections_follow_the_code(table: ModuleType, section: str, fault: str) -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    _, faults = table.updated(text.replace("## `health`\n", section), Settings)
+    assert any(fault in line for line in faults)
+
+
+def test_no_link_is_dead(build: ModuleType) -> None:
+    assert [fault for page in build.pages() for fault in build.dead_links(page)] == []
+
+
+def test_dead_links_are_found(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("# One\n[a](gone.md) [b](#one) [c](#two) [d](https://example.org/x)\n")
+    assert build.dead_links(page) == [
+        "page.md: gone.md is not a file",
+        "page.md:  has no heading #two",
+    ]
+
+
+def test_site_has_every_page_and_what_it_links_to(build: ModuleType, tmp_path: Path) -> None:
+    build.write_site(tmp_path)
+    for page in build.pages():
+        html = (tmp_path / page.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        assert 'href="http' not in html or "<a href" in html
+        assert ".md" not in "".join(part.split('"')[0] for part in html.split('href="')[1:])
+    assert (tmp_path / "manifests" / "examples" / "hpa.yaml").is_file()
+    assert 'id="units"' in (tmp_path / "docs" / "nomenclature.html").read_text(encoding="utf-8")
+
+
+def test_decision_numbers_are_in_order() -> None:
+    lines = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8").splitlines()
+    numbers = [int(line.split()[1].rstrip(".")) for line in lines if line.startswith("## ")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_settings_without_anything_are_good() -> None:
+    """What the settings page promises: every key has a default."""
+    assert parse_settings("") == Settings()
