@@ -6,10 +6,30 @@ Owns the signals. Servers only read the store; the loop runs in a process of its
 
 import asyncio
 import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from . import __version__
 from .clock import Clock, SystemClock
 from .config import Settings
+from .external_metrics.access import Authorizer
+from .external_metrics.api import create_api
+from .external_metrics.auth import Authenticator
+from .external_metrics.gate import Guard, KubernetesGuard, OpenGuard
+from .external_metrics.server import ApiServer
+from .external_metrics.trust import Trust, TrustKeeper
+from .health import Readiness, build_health_app
+from .keda.server import KedaServer
+from .kube.reviews import connect_reviewer
+from .publish import SERVED_METRICS
+from .store import Store
+from .telemetry import Telemetry
+from .tls import ServingTls
+from .worker import supervise
 
 __all__ = ["serve"]
 
@@ -17,11 +37,121 @@ logger = logging.getLogger(__name__)
 
 # Between "not ready" and closing the doors: a load balancer needs a moment to look away.
 DRAIN_S = 1.0
+GRPC_GRACE_S = 5.0
 
 
-async def serve(settings: Settings, settings_path: Path, *, clock: Clock | None = None) -> None:
+async def serve(
+    settings: Settings,
+    settings_path: Path,
+    *,
+    log_arguments: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return."""
     clock = clock or SystemClock()
+    store = Store(clock, metrics=SERVED_METRICS)
+    telemetry = Telemetry(CollectorRegistry(), store=store, clock=clock, version=__version__)
+    readiness = Readiness(store, clock)
+    stop = _stop_on_signals()
+    tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        guard, problem = await stack.enter_async_context(
+            _guarded(settings, clock, group, tls.trust_clients)
+        )
+        api = ApiServer(
+            create_api(
+                store,
+                clock=clock,
+                guard=guard,
+                checks=_checks(readiness, problem),
+                adapter_version=__version__,
+                observe=_observer(telemetry),
+            ),
+            host=settings.api.host,
+            port=settings.api.port,
+            context=tls.context,
+        )
+        health = ApiServer(
+            build_health_app(
+                telemetry.registry, readiness, served=telemetry.request_counter("health")
+            ),
+            host=settings.health.host,
+            port=settings.health.port,
+            context=None,
+        )
+        keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
+        background = [group.create_task(telemetry.follow()), group.create_task(tls.renew())]
+        servers = [group.create_task(api.serve()), group.create_task(health.serve())]
+        if settings.keda.enabled:
+            await keda.start()
+        loop = group.create_task(
+            supervise(settings_path, store, clock, stop, log_arguments=log_arguments)
+        )
+        logger.info(
+            "serving",
+            extra={"api": api.address[1], "health": health.address[1], "keda": keda.port},
+        )
+        await stop.wait()
+        readiness.drain()
+        logger.info("draining")
+        await asyncio.sleep(DRAIN_S)
+        await keda.stop(GRPC_GRACE_S)
+        api.stop()
+        health.stop()
+        await asyncio.gather(*servers, loop)
+        for task in background:
+            task.cancel()
+    logger.info("stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set, however often they come."""
     stop = asyncio.Event()
-    with _signals(stop):
-        pass
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _guarded(
+    settings: Settings,
+    clock: Clock,
+    group: asyncio.TaskGroup,
+    trusted: Callable[[Trust], None],
+) -> AsyncIterator[tuple[Guard, Callable[[], str]]]:
+    """Give who decides about callers, and what keeps that from working, if anything."""
+    if settings.api.auth == "none":
+        logger.warning("api.auth is none: whoever reaches %s may read", settings.api.host)
+        yield OpenGuard(), lambda: ""
+        return
+    async with connect_reviewer() as reviewer:
+        keeper = TrustKeeper(reviewer, changed=trusted)
+        following = group.create_task(keeper.run())
+        try:
+            yield (
+                KubernetesGuard(
+                    Authenticator(keeper, reviewer, clock=clock),
+                    Authorizer(reviewer, clock=clock),
+                ),
+                lambda: keeper.problem if keeper.trust is None else "",
+            )
+        finally:
+            following.cancel()
+
+
+def _checks(
+    readiness: Readiness, problem: Callable[[], str]
+) -> Callable[[], Mapping[str, str]]:
+    def checks() -> Mapping[str, str]:
+        return {"decisions": "; ".join(readiness.failures()), "authentication": problem()}
+
+    return checks
+
+
+def _observer(telemetry: Telemetry) -> Callable[[str, int], None]:
+    count = telemetry.request_counter("api")
+
+    def observe(_kind: str, status: int) -> None:
+        count(str(status))
+
+    return observe

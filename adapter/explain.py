@@ -133,8 +133,14 @@ def _sections(publication: Publication, row: int) -> dict[str, dict[str, Any]]:
     for full_name, column in publication.details.items():
         prefix, _, name = full_name.partition(".")
         section = sections.setdefault(_SECTIONS.get(prefix, prefix), {})
-        section[name] = {"value": _number(float(column[row])), "unit": _unit(name)}
+        section[name] = _measure(float(column[row]), _unit(name))
     return sections
+
+
+def _measure(value: float, unit: str) -> dict[str, Any]:
+    # JSON has no infinity, and one (the TTFT of an overloaded queue) isn't unknown.
+    unbounded = {"unbounded": True} if math.isinf(value) else {}
+    return {"value": _number(value), "unit": unit, **unbounded}
 
 
 def _number(value: float) -> float | None:
@@ -189,23 +195,22 @@ def _state(freshness: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
 def _latencies(explanation: Mapping[str, Any]) -> list[str]:
     """Return target, prediction and measurement side by side, for what any of them knows."""
     slo, predicted, measured = (explanation.get(s, {}) for s in ("slo", "predicted", "measured"))
-    ratio = _known(slo, "percentile_ratio")
+    ratio = slo.get("percentile_ratio", {}).get("value")
     percentile = "" if ratio is None else f"p{100 * ratio:g}"
     rows = []
     for kind in ("ttft", "itl"):
         tail = (
-            _known(slo, f"{kind}_s"),
-            _known(predicted, f"{kind}_s"),
-            _known(measured, f"{kind}_{percentile}_s"),
+            _cell(slo, f"{kind}_s"),
+            _cell(predicted, f"{kind}_s"),
+            _cell(measured, f"{kind}_{percentile}_s"),
         )
-        mean = (None, _known(predicted, f"{kind}_mean_s"), _known(measured, f"{kind}_mean_s"))
+        mean = ("-", _cell(predicted, f"{kind}_mean_s"), _cell(measured, f"{kind}_mean_s"))
         rows += [(f"{_words(kind)} {percentile}", tail), (f"{_words(kind)} mean", mean)]
-    if not any(value is not None for _, values in rows for value in values):
+    if all(cell == "-" for _, cells in rows for cell in cells):
         return []
     lines = [f"  {'latency':<30}{'target':>12}{'predicted':>12}{'measured':>12}"]
-    for name, values in rows:
-        cells = "".join(f"{'-' if v is None else _quantity(v, 's'):>12}" for v in values)
-        lines.append(f"    {name.strip():<28}{cells}")
+    for name, cells in rows:
+        lines.append(f"    {name.strip():<28}" + "".join(f"{cell:>12}" for cell in cells))
     return [*lines, ""]
 
 
@@ -213,14 +218,14 @@ def _is_latency(section: str, name: str) -> bool:
     return section == "predicted" and name.startswith(("ttft_", "itl_"))
 
 
-def _known(rows: Mapping[str, Any], name: str) -> float | None:
-    row = rows.get(name)
-    return None if row is None else row["value"]
+def _cell(rows: Mapping[str, Any], name: str) -> str:
+    text = _told(rows[name]) if name in rows else "unknown"
+    return "-" if text == "unknown" else text
 
 
 def _table(rows: Mapping[str, Any]) -> Iterator[str]:
     for name, row in rows.items():
-        yield f"    {_words(_bare(name)):<28}{_quantity(row['value'], row['unit'])}"
+        yield f"    {_words(_bare(name)):<28}{_told(row)}"
 
 
 def _bare(name: str) -> str:
@@ -245,6 +250,12 @@ def _replicas(count: float) -> str:
 
 def _count(value: float | None) -> str:
     return "unknown" if value is None else f"{value:g}"
+
+
+def _told(measure: Mapping[str, Any]) -> str:
+    if measure.get("unbounded"):
+        return "unbounded"
+    return _quantity(measure["value"], measure["unit"])
 
 
 def _quantity(value: float | None, unit: str) -> str:

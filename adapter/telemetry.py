@@ -78,7 +78,7 @@ class Telemetry:
             ["server", "code"],
         )
         self._streams = Gauge(
-            "wva_keda_open_streams", "gRPC streams that KEDA holds open.", registry=registry
+            "wva_keda_open_streams", "Open gRPC streams of KEDA.", registry=registry
         )
         Gauge(
             "wva_build_info",

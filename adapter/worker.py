@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .clock import Clock, SystemClock
@@ -64,11 +65,20 @@ async def run_worker(settings_path: Path) -> None:
         frames.close()
 
 
-async def supervise(settings_path: Path, store: Store, clock: Clock, stop: asyncio.Event) -> None:
+async def supervise(
+    settings_path: Path,
+    store: Store,
+    clock: Clock,
+    stop: asyncio.Event,
+    *,
+    log_arguments: Sequence[str] = (),
+) -> None:
     """Keep the loop's process running and put what it sends into the store."""
+    command = [sys.executable, "-m", "adapter", "_loop", "--settings", str(settings_path)]
+    command += log_arguments
     failures = 0
     while not stop.is_set():
-        received = await _run_once(settings_path, store, clock, stop)
+        received = await _run_once(command, store, clock, stop)
         if stop.is_set():
             return
         failures = 0 if received else failures + 1
@@ -78,15 +88,12 @@ async def supervise(settings_path: Path, store: Store, clock: Clock, stop: async
             await asyncio.wait_for(stop.wait(), timeout=wait_s)
 
 
-async def _run_once(settings_path: Path, store: Store, clock: Clock, stop: asyncio.Event) -> int:
+async def _run_once(
+    command: Sequence[str], store: Store, clock: Clock, stop: asyncio.Event
+) -> int:
     """Run one child until it ends or `stop` is set; return how many frames it sent."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "adapter",
-        "_loop",
-        "--settings",
-        str(settings_path),
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # A terminal's Ctrl-C goes to the whole group; the child is stopped by us.

@@ -91,7 +91,7 @@ def _files() -> list[Family[EngineMetrics]]:
         gauge(
             "process_open_fds",
             "Number of open file descriptors.",
-            lambda _: (len(os.listdir(PROC / "fd")),),
+            lambda _: (sum(1 for _ in (PROC / "fd").iterdir()),),
         ),
         gauge(
             "process_max_fds",

@@ -110,8 +110,8 @@ def histogram(
     """Describe a histogram with one set of buckets per label set."""
     samples: list[str] = []
     for each in labels:
-        for bound in (*bounds, math.inf):
-            samples.append(f"{name}_bucket{_label_text({**each, 'le': format_number(bound)})}")
+        limits = ({**each, "le": format_number(bound)} for bound in (*bounds, math.inf))
+        samples += [f"{name}_bucket{_label_text(limit)}" for limit in limits]
         samples += [f"{name}_count{_label_text(each)}", f"{name}_sum{_label_text(each)}"]
     return Family(
         name=name,

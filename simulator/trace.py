@@ -5,6 +5,7 @@ names of the Azure LLM inference traces are understood, too.
 """
 
 import csv
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,7 +73,10 @@ def _row(where: str, texts: list[str]) -> tuple[float, int, int]:
 
 def _seconds(text: str) -> float:
     try:
-        return float(text)
+        at_s = float(text)
     except ValueError:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(at_s):
+        raise ValueError(text)
+    return at_s

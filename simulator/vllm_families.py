@@ -5,6 +5,7 @@ The wire format itself (names, texts, labels, order, buckets) is vllm_families.y
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any
@@ -120,7 +121,6 @@ READERS: Mapping[str, Read] = {
 
 def vllm_families(model: ServedModel, spec: EngineSpec) -> list[Family[EngineMetrics]]:
     """Return the `vllm:` families of one engine, in the order of the page."""
-    text = files(__package__).joinpath("vllm_families.yaml").read_text(encoding="utf-8")
     bounds: Mapping[str, Sequence[float]] = {
         "tokens": token_bounds(model.max_model_len),
         "iteration": state.ITERATION_BOUNDS,
@@ -130,14 +130,21 @@ def vllm_families(model: ServedModel, spec: EngineSpec) -> list[Family[EngineMet
         "params_n": PARAMS_N_BOUNDS,
         "preemptions": PREEMPTION_BOUNDS,
     }
-    rows = [_family(row, model.name, bounds) for row in yaml.safe_load(text)]
-    info = gauge(
+    rows = [_family(row, model.name, bounds) for row in _table()]
+    info: Family[EngineMetrics] = gauge(
         "vllm:cache_config_info",
         "Information of the LLMEngine CacheConfig",
         lambda _: (1.0,),
         _cache_config(model, spec),
     )
     return [*rows, info]
+
+
+@cache
+def _table() -> list[dict[str, Any]]:
+    text = files(__package__).joinpath("vllm_families.yaml").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = yaml.safe_load(text)
+    return rows
 
 
 def _family(

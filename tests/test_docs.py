@@ -1,12 +1,20 @@
 """The documentation agrees with the code and with itself; `make docs` builds it."""
 
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from adapter.clock import SystemClock
 from adapter.config import Settings, parse_settings
+from adapter.explain import BINDING_MEANINGS, BRAKE_MEANINGS
+from adapter.metric_families import FAMILIES
+from adapter.publish import SERVED_METRICS
+from adapter.store import Store
+from adapter.telemetry import Telemetry
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,3 +108,24 @@ def test_decision_numbers_are_in_order() -> None:
 def test_settings_without_anything_are_good() -> None:
     """What the settings page promises: every key has a default."""
     assert parse_settings("") == Settings()
+
+
+def test_every_metric_that_a_page_names_exists(build: ModuleType) -> None:
+    registry = CollectorRegistry()
+    clock = SystemClock()
+    Telemetry(registry, store=Store(clock, metrics=SERVED_METRICS), clock=clock, version="0")
+    exported = {family.name for family in registry.collect()} | {f.name for f in FAMILIES}
+    exported |= {f"{name}_total" for name in exported}
+    named = {
+        (page.name, name)
+        for page in build.pages()
+        for name in re.findall(r"\bwva_[a-z_]+", page.read_text(encoding="utf-8"))
+    }
+    assert {name for _, name in named} >= set(SERVED_METRICS)
+    assert {entry for entry in named if entry[1] not in exported} == set()
+
+
+def test_operations_explains_every_constraint_and_brake() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert [name for name in BINDING_MEANINGS if f"`{name}`" not in text] == []
+    assert [name for name in BRAKE_MEANINGS if f"`{name}`" not in text] == []

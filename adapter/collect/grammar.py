@@ -52,7 +52,6 @@ _QUOTED = r'"((?:[^"\\]|\\.)*+)"'
 _TERM = re.compile(
     rf"\s*+(?:([a-zA-Z_:][a-zA-Z0-9_:]*+)|{_QUOTED})\s*+(?:=\s*+{_QUOTED})?+\s*+(?:,|\Z)", re.DOTALL
 )
-_KEY = re.compile(r",?([a-zA-Z_][a-zA-Z0-9_]*+)=")
 _INSIDE = rf'(?:[^"}}]|{_QUOTED})*+'
 _BRACES = re.compile(rf"\{{({_INSIDE})\}}", re.DOTALL)
 _EXEMPLAR = re.compile(rf"# \{{{_INSIDE}\}} (?P<value>\S++)(?: (?P<time>\S++))?+", re.DOTALL)
@@ -107,11 +106,14 @@ def label_names(between: tuple[str, ...]) -> tuple[str, ...] | None:
 
     `a="x",b="y"` has `('a=', ',b=', '')` around its values.
     """
-    found = [_KEY.fullmatch(part) for part in between[:-1]]
-    names = [key[1] for key in found if key is not None]
-    plain = len(names) == len(found) and between[-1] == "" and not between[0].startswith(",")
-    plain = plain and all(part.startswith(",") for part in between[1:-1])
-    return tuple(names) if plain and sorted(set(names)) == names else None
+    first, *others, last = between if len(between) > 1 else ("", *between)
+    names = [first[:-1], *[part[1:-1] for part in others]] if first else []
+    again = [f",{name}=" for name in names[1:]]
+    if last or again != others or not all(n.isidentifier() and n.isascii() for n in names):
+        return None
+    if first and not first.endswith("="):
+        return None
+    return tuple(names) if sorted(set(names)) == names else None
 
 
 def parse_line(line: bytes, *, openmetrics: bool) -> tuple[Series, float, int]:

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from .grammar import Series
+from .grammar import Labels, Series
 
 __all__ = ["Layout", "LayoutShelf", "Page", "read_numbers"]
 
@@ -112,7 +112,7 @@ class LayoutShelf:
         page: Page,
         *,
         lengths: list[int],
-        series: list[Series],
+        series: list[tuple[str, Labels]],
         value_line: list[int],
         fact_line: list[int],
         bad_lines: int,
@@ -139,7 +139,7 @@ class LayoutShelf:
                 word_offset=word_offset,
                 word_mask=mask,
                 words=words,
-                series=tuple(series),
+                series=tuple(map(Series._make, series)),
                 value_line=at,
                 value_offset=length[at],
                 fact_line=tuple(fact_line),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -45,8 +46,10 @@ class CertificatePool:
     """
 
     def __init__(self, pem: str) -> None:
-        self.pem = pem
-        self._store = verification.Store(x509.load_pem_x509_certificates(pem.encode()))
+        authorities = x509.load_pem_x509_certificates(pem.encode())
+        # Written anew: a bundle may hold comments, which the TLS layer refuses.
+        self.pem = "".join(one.public_bytes(Encoding.PEM).decode() for one in authorities)
+        self._store = verification.Store(authorities)
         self._verdicts: OrderedDict[tuple[bytes, ...], tuple[float, Subject | str]] = OrderedDict()
 
     def verify(self, chain: tuple[bytes, ...], unix_s: float) -> Subject:
@@ -90,8 +93,11 @@ class CertificatePool:
 
 def _authority_policy() -> verification.ExtensionPolicy:
     """Return what an authority must be: marked as one. The rest is the cluster's affair."""
-    return verification.ExtensionPolicy.permit_all().require_present(
-        x509.BasicConstraints, verification.Criticality.AGNOSTIC, _must_be_authority
+    any_criticality = verification.Criticality.AGNOSTIC
+    return (
+        verification.ExtensionPolicy.permit_all()
+        .require_present(x509.BasicConstraints, any_criticality, _must_be_authority)
+        .may_be_present(x509.KeyUsage, any_criticality, _must_sign_certificates)
     )
 
 
@@ -107,6 +113,13 @@ def _must_be_authority(
 ) -> None:
     if not constraints.ca:
         raise ValueError("its issuer is no certificate authority")
+
+
+def _must_sign_certificates(
+    _policy: verification.Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None
+) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("its issuer may not sign certificates")
 
 
 def _must_be_for_clients(

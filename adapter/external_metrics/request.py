@@ -14,7 +14,6 @@ from ..kube.identity import AccessQuery
 
 __all__ = [
     "API_PREFIX",
-    "EXPLAIN_PREFIX",
     "GROUP",
     "OPEN_PATHS",
     "VERSION",
@@ -26,7 +25,6 @@ __all__ = [
 GROUP = "external.metrics.k8s.io"
 VERSION = "v1beta1"
 API_PREFIX = f"/apis/{GROUP}/{VERSION}"
-EXPLAIN_PREFIX = "/explain"
 
 _API_SEGMENTS = ("apis", GROUP, VERSION)
 

@@ -10,11 +10,11 @@ Keys: Kubernetes, "Configure the aggregation layer" (extension-apiserver-authent
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..clock import Clock
 from ..errors import AdapterError, ConfigError, KubeError
 from .certificates import CertificatePool
 
@@ -47,7 +47,7 @@ class Trust:
 class TrustSource(Protocol):
     """Where the ConfigMap's data come from."""
 
-    def trust_settings(self) -> AsyncIterator[Mapping[str, str]]:
+    def trust_settings(self) -> AsyncGenerator[Mapping[str, str]]:
         """Yield the data now and after each change; raise KubeError if unreadable."""
         ...
 
@@ -81,12 +81,10 @@ class TrustKeeper:
         self,
         source: TrustSource,
         *,
-        clock: Clock,
         changed: Callable[[Trust], None],
         retry_s: tuple[float, ...] = RETRY_S,
     ) -> None:
         self._source = source
-        self._clock = clock
         self._changed = changed
         self._retry_s = retry_s
         self._data: Mapping[str, str] | None = None
@@ -98,13 +96,15 @@ class TrustKeeper:
         failures = 0
         while True:
             try:
-                async for data in self._source.trust_settings():
-                    self._take(data)
-                    failures = 0
+                async with aclosing(self._source.trust_settings()) as settings:
+                    async for data in settings:
+                        self._take(data)
+                        failures = 0
             except AdapterError as exc:
                 self._report(exc, first=failures == 0)
-                await asyncio.sleep(self._retry_s[min(failures, len(self._retry_s) - 1)])
                 failures += 1
+            # Also after a watch that ended in order: one that ends at once must not spin.
+            await asyncio.sleep(self._retry_s[min(failures, len(self._retry_s) - 1)])
 
     def _take(self, data: Mapping[str, str]) -> None:
         if data == self._data:

@@ -80,9 +80,13 @@ def _name(key: str, value: str) -> str:
     if not value:
         raise BadRequestError(f"{key} is empty: leave it out, or give a name")
     if len(value) > _MAX_LENGTH:
-        raise BadRequestError(f"{key} has {len(value)} characters, above the {_MAX_LENGTH} of a name")
+        raise BadRequestError(
+            f"{key} has {len(value)} characters, above the {_MAX_LENGTH} of a name"
+        )
     if not value.isprintable() or any(c.isspace() for c in value):
-        raise BadRequestError(f"{key}: {_shown(value)} can't be a name: it has blanks or control characters")
+        raise BadRequestError(
+            f"{key}: {_shown(value)} can't be a name: it has blanks or control characters"
+        )
     return value
 
 

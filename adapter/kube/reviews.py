@@ -10,7 +10,7 @@ SubjectAccessReview, and the ConfigMap kube-system/extension-apiserver-authentic
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -127,7 +127,7 @@ class KubeReviewer:
         )
         return status.get("allowed") is True and status.get("denied") is not True
 
-    async def trust_settings(self) -> AsyncIterator[Mapping[str, str]]:
+    async def trust_settings(self) -> AsyncGenerator[Mapping[str, str]]:
         """Yield the data of the trust ConfigMap: at once, and after each change.
 
         Ends when the watch does; the caller starts again.
@@ -178,7 +178,7 @@ class KubeReviewer:
         try:
             raw = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise KubeUnavailableError(f"{method} {path}: {exc or type(exc).__name__}") from exc
+            raise KubeUnavailableError(f"{method} {path}: {_words(exc)}") from exc
         return _parsed(raw)
 
     async def _request(
@@ -205,7 +205,7 @@ class KubeReviewer:
             if response.status >= 400:
                 raise _failure(response.status, await response.read(), f"{method} {path}")
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise KubeUnavailableError(f"{method} {path}: {exc or type(exc).__name__}") from exc
+            raise KubeUnavailableError(f"{method} {path}: {_words(exc)}") from exc
         return response
 
 
@@ -215,7 +215,11 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             if line.strip():
                 yield line
     except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-        raise KubeUnavailableError(f"the watch broke: {exc or type(exc).__name__}") from exc
+        raise KubeUnavailableError(f"the watch broke: {_words(exc)}") from exc
+
+
+def _words(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__
 
 
 def _attributes(query: AccessQuery) -> dict[str, Any]:
