@@ -1,7 +1,7 @@
 """The composition root of the serving process: builds, starts, drains, stops.
 
 Owns the signals. Servers only read the store; the loop runs in a process of its own
-(see worker.py) and nothing here waits for it.
+(see supervisor.py) and nothing here waits for it.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from .publish import SERVED_METRICS
 from .store import Store
 from .telemetry import Telemetry
 from .tls import ServingTls
-from .worker import supervise
+from .supervisor import supervise
 
 __all__ = ["serve"]
 
@@ -80,6 +80,7 @@ async def serve(
             context=None,
         )
         keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
+        telemetry.watch_streams(lambda: keda.scaler.open_streams)
         background = [group.create_task(telemetry.follow()), group.create_task(tls.renew())]
         servers = [group.create_task(api.serve()), group.create_task(health.serve())]
         if settings.keda.enabled:
@@ -139,9 +140,7 @@ async def _guarded(
             following.cancel()
 
 
-def _checks(
-    readiness: Readiness, problem: Callable[[], str]
-) -> Callable[[], Mapping[str, str]]:
+def _checks(readiness: Readiness, problem: Callable[[], str]) -> Callable[[], Mapping[str, str]]:
     def checks() -> Mapping[str, str]:
         return {"decisions": "; ".join(readiness.failures()), "authentication": problem()}
 

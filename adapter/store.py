@@ -231,8 +231,10 @@ class Store:
             await self._next.wait()
         return self._sequence
 
-    def metric(self, name: str) -> str:
+    def metric(self, name: str, *, namespace: str = "") -> str:
         """Return the served metric of that name, in any case of letters.
+
+        `namespace` says where it was asked for, if it matters to the reader of the error.
 
         Raises
         ------
@@ -242,7 +244,8 @@ class Store:
         lower = name.lower()
         if lower not in self._known:
             known = ", ".join(self.metrics) or "none"
-            raise UnknownMetricError(f"no metric {name!r} is served; known metrics: {known}")
+            where = f" in namespace {namespace!r}" if namespace else ""
+            raise UnknownMetricError(f"no metric {name!r} is served{where}; known metrics: {known}")
         return lower
 
     def current(self) -> Edition:
@@ -276,7 +279,7 @@ class Store:
         NoMatchError
             If the namespace has no such variant.
         """
-        name = self.metric(metric)
+        name = self.metric(metric, namespace=namespace)
         edition = self.current()
         row = edition.row(namespace, variant)
         if row is None:

@@ -1,4 +1,7 @@
-"""The loop's process, seen from both sides: its main function, and its supervisor."""
+"""The loop's process: its main function.
+
+Apart from the serving process, so that neither loads what only the other needs.
+"""
 
 import asyncio
 import contextlib
@@ -6,22 +9,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from .clock import Clock, SystemClock
+from .clock import SystemClock
 from .config import load_settings
-from .errors import AdapterError
-from .frames import read_frame, write_frame
+from .frames import write_frame
 from .loop import Loop, SettingsFile
-from .store import Store
 
-__all__ = ["run_worker", "supervise"]
+__all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
-
-RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0)
-STOP_TIMEOUT_S = 5.0
 
 
 async def run_worker(settings_path: Path) -> None:
@@ -63,70 +60,3 @@ async def run_worker(settings_path: Path) -> None:
     transport.close()
     with contextlib.suppress(BrokenPipeError):
         frames.close()
-
-
-async def supervise(
-    settings_path: Path,
-    store: Store,
-    clock: Clock,
-    stop: asyncio.Event,
-    *,
-    log_arguments: Sequence[str] = (),
-) -> None:
-    """Keep the loop's process running and put what it sends into the store."""
-    command = [sys.executable, "-m", "adapter", "_loop", "--settings", str(settings_path)]
-    command += log_arguments
-    failures = 0
-    while not stop.is_set():
-        received = await _run_once(command, store, clock, stop)
-        if stop.is_set():
-            return
-        failures = 0 if received else failures + 1
-        wait_s = RESTART_S[min(failures, len(RESTART_S) - 1)]
-        logger.error("the loop's process ended; starting it again in %.1f s", wait_s)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), timeout=wait_s)
-
-
-async def _run_once(
-    command: Sequence[str], store: Store, clock: Clock, stop: asyncio.Event
-) -> int:
-    """Run one child until it ends or `stop` is set; return how many frames it sent."""
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        # A terminal's Ctrl-C goes to the whole group; the child is stopped by us.
-        start_new_session=True,
-    )
-    assert child.stdout is not None  # noqa: S101 - asked for above
-    reading = asyncio.ensure_future(_read_frames(child.stdout, store, clock))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        await _end(child)
-    return await reading
-
-
-async def _read_frames(reader: asyncio.StreamReader, store: Store, clock: Clock) -> int:
-    frames = 0
-    try:
-        while (publication := await read_frame(reader)) is not None:
-            store.swap(publication, received_s=clock.monotonic_s())
-            frames += 1
-    except AdapterError as exc:
-        logger.error("the loop's pipe broke: %s", exc)
-    return frames
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.stdin is not None:
-        child.stdin.close()
-    try:
-        await asyncio.wait_for(child.wait(), timeout=STOP_TIMEOUT_S)
-    except TimeoutError:
-        logger.warning("the loop's process did not end in %.0f s; killing it", STOP_TIMEOUT_S)
-        child.kill()
-        await child.wait()

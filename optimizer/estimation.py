@@ -12,144 +12,38 @@ work is batched over variants, and done only for those with a new observation.
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
-from .domain import BoolArray, Columns, FloatArray, IntArray, ServiceProfiles, Workloads
-from .operating_point import PARAMETERS, Load, load_of, parameters_of, profiles_of
-from .profile_fit import FitStatus, FittedProfiles, Points, fit_profiles, trust_of
+from .domain import FloatArray, IntArray, ServiceProfiles, Workloads
+from .estimator_state import (
+    DEFAULT_SETTINGS,
+    FEATURES,
+    EstimatorSettings,
+    EstimatorState,
+    Observations,
+)
+from .operating_point import Load, load_of, parameters_of, profiles_of
+from .profile_fit import (
+    GENERIC_SEED,
+    KNOWN_SEED,
+    FitStatus,
+    FittedProfiles,
+    fit_profiles,
+    trust_of,
+)
+from .profile_points import Points
 
 __all__ = ["EstimatorSettings", "EstimatorState", "Learned", "Observations", "learned", "update"]
 
 # A dense model's slopes relative to its base where nothing at all is known of a variant;
 # only the ratios matter, and only until the load has varied.
 _GENERIC_SEED = (10e-3, 30e-6, 30e-6, 80e-9, 10e-3)
-_FIELDS = ("arrival_rate", "prompt", "held", "steps", "context", "decoding", "itl", "ttft")
-_RATE, _PROMPT, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(len(_FIELDS))
+_RATE, _PROMPT, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(FEATURES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstimatorSettings:
-    """How observations are remembered.
-
-    Attributes
-    ----------
-    slots : int
-        Operating points per variant.
-    same_point_ratio : float
-        Loads and lengths that differ by less are one operating point.
-    spacing_s : float
-        Windows closer than this overlap with the last one and are left out. [s]
-    half_life_s : float
-        After this long without news a point counts half. [s]
-    memory_windows : float
-        A point's mean follows the newest windows over about so many.
-    fewest_requests : float
-        A window with fewer requests says too little.
-    """
-
-    slots: int = 24
-    same_point_ratio: float = 0.15
-    spacing_s: float = 10.0
-    half_life_s: float = 4.0 * 3600.0
-    memory_windows: float = 20.0
-    fewest_requests: float = 5.0
-
-
-DEFAULT_SETTINGS = EstimatorSettings()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Observations(Columns):
-    """Means over one window of a variant's replicas, per replica; one row per variant.
-
-    Attributes
-    ----------
-    requests : ndarray
-        Requests that finished in the window; 0 or NaN: nothing was observed.
-    arrival_rate_rps : ndarray
-        Prompts computed per replica and second.
-    decoding_requests : ndarray
-        Requests that decode, averaged over the window. From counters: (output tokens -
-        first tokens) per second x mean ITL, which beats a sampled gauge. [requests]
-    waiting_requests : ndarray
-        Requests that wait for a slot, averaged over the window; NaN: none known.
-    itl_s, ttft_s : ndarray
-        As the engine measured them; NaN: not. [s]
-    """
-
-    requests: FloatArray
-    arrival_rate_rps: FloatArray
-    decoding_requests: FloatArray
-    waiting_requests: FloatArray
-    itl_s: FloatArray
-    ttft_s: FloatArray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EstimatorState:
-    """What one update hands to the next.
-
-    Attributes
-    ----------
-    names : tuple of str, length V
-    points : ndarray, shape (V, slots, 8)
-        Arrival rate, computed and held prompt tokens, decode steps, context tokens,
-        decoding requests, ITL and TTFT of each operating point.
-    windows : ndarray, shape (V, slots)
-        Windows that a point's means rest on; 0: free slot.
-    seen_s, taken_s : ndarray, shape (V, slots), (V,)
-        When a point was last heard of, and the variant at all. [s]
-    good : ndarray, shape (V, 5)
-        The last fit that passed the guard; NaN: none.
-    current : ndarray, shape (V, 5)
-        The profile in force; NaN: none.
-    status, condition, error : ndarray, shape (V,)
-        What `current` rests on, see `profile_fit.FittedProfiles`.
-    """
-
-    names: tuple[str, ...]
-    points: FloatArray
-    windows: FloatArray
-    seen_s: FloatArray
-    taken_s: FloatArray
-    good: FloatArray
-    current: FloatArray
-    status: IntArray
-    condition: FloatArray
-    error: FloatArray
-
-    @classmethod
-    def empty(
-        cls, names: tuple[str, ...] = (), *, settings: EstimatorSettings = DEFAULT_SETTINGS
-    ) -> "EstimatorState":
-        """Return the state of variants of which nothing was ever observed."""
-        count, slots = len(names), settings.slots
-        return cls(
-            names=names,
-            points=np.ones((count, slots, len(_FIELDS))),
-            windows=np.zeros((count, slots)),
-            seen_s=np.full((count, slots), -np.inf),
-            taken_s=np.full(count, -np.inf),
-            good=np.full((count, len(PARAMETERS)), np.nan),
-            current=np.full((count, len(PARAMETERS)), np.nan),
-            status=np.full(count, FitStatus.SEED, dtype=np.int64),
-            condition=np.full(count, np.inf),
-            error=np.full(count, np.inf),
-        )
-
-    def aligned(self, names: tuple[str, ...], settings: EstimatorSettings) -> "EstimatorState":
-        """Return the rows of `names`, new ones empty, forgetting all others."""
-        if names == self.names:
-            return self
-        fresh = self.empty(names, settings=settings)
-        row = {name: i for i, name in enumerate(self.names)}
-        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
-        if self.points.shape[1] != settings.slots:
-            return fresh
-        for name in self.__slots__[1:]:
-            getattr(fresh, name)[rows >= 0] = getattr(self, name)[rows[rows >= 0]]
-        return fresh
+_Array = TypeVar("_Array", FloatArray, IntArray)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,7 +57,7 @@ class Learned:
 
 def learned(state: EstimatorState, seed: ServiceProfiles) -> Learned:
     """Return the profile of each of the state's variants, and how far to trust it."""
-    known = np.isfinite(state.current).all(axis=1)
+    known = np.isfinite(state.current[:, 0])
     parameters = np.where(known[:, None], state.current, parameters_of(seed))
     return Learned(
         profiles=profiles_of(parameters),
@@ -204,13 +98,13 @@ def update(
     """
     state = state.aligned(names, settings)
     features = _features(observations, workloads)
-    usable = np.isfinite(features[:, :_TTFT]).all(axis=1) & (features[:, _ITL] > 0)
+    usable = np.isfinite(features[:, :_TTFT].sum(axis=1)) & (features[:, _ITL] > 0)
     usable &= observations.requests >= settings.fewest_requests
     usable &= now_s - state.taken_s >= settings.spacing_s
     rows = np.flatnonzero(usable)
     if len(rows) == 0:
         return state
-    state = _remembered(state, rows, features[rows], now_s, settings)
+    state = _remembered(state, rows, features[rows], observations.requests[rows], now_s, settings)
     fitted = _fitted(state, rows, seed, now_s, settings)
     return _adopted(state, rows, fitted)
 
@@ -239,29 +133,26 @@ def _remembered(
     state: EstimatorState,
     rows: IntArray,
     features: FloatArray,
+    requests: FloatArray,
     now_s: float,
     settings: EstimatorSettings,
 ) -> EstimatorState:
     """Return the state with one new window for each of `rows`."""
-    points, windows, seen = state.points.copy(), state.windows.copy(), state.seen_s.copy()
-    mine, known = points[rows], windows[rows]
-    distance = np.where(known > 0, _distance(mine, features), np.inf)
-    nearest = distance.argmin(axis=1)
-    joins = np.take_along_axis(distance, nearest[:, None], 1)[:, 0] < settings.same_point_ratio
-    slot = np.where(joins, nearest, seen[rows].argmin(axis=1))
-    count = np.where(
-        joins, np.minimum(known[np.arange(len(rows)), slot], settings.memory_windows), 0.0
-    )
-    old = mine[np.arange(len(rows)), slot]
-    mean = (old * count[:, None] + features) / (count[:, None] + 1.0)
+    mine, mass, seen = state.points[rows], state.requests[rows], state.seen_s.copy()
+    distance = np.where(mass > 0, _distance(mine, features), np.inf)
+    joins = distance.min(axis=1) < settings.same_point_ratio
+    slot = np.where(joins, distance.argmin(axis=1), seen[rows].argmin(axis=1))
+    row = np.arange(len(rows))
+    old = mine[row, slot]
+    before = np.where(joins, np.minimum(mass[row, slot], settings.memory_requests), 0.0)
     # A TTFT that is missing on one side leaves the other as it is.
-    mean[:, _TTFT] = np.where(np.isnan(features[:, _TTFT]) & joins, old[:, _TTFT], mean[:, _TTFT])
-    alone = ~joins | np.isnan(old[:, _TTFT])
-    mean[:, _TTFT] = np.where(alone, features[:, _TTFT], mean[:, _TTFT])
-    points[rows, slot], windows[rows, slot], seen[rows, slot] = mean, count + 1.0, now_s
-    taken = state.taken_s.copy()
-    taken[rows] = now_s
-    return replace(state, points=points, windows=windows, seen_s=seen, taken_s=taken)
+    old = np.where(np.isnan(old) | ~joins[:, None], features, old)
+    new = np.where(np.isnan(features), old, features)
+    mean = old + (new - old) * (requests / (before + requests))[:, None]
+    points, total, taken = state.points.copy(), state.requests.copy(), state.taken_s.copy()
+    points[rows, slot], total[rows, slot] = mean, before + requests
+    seen[rows, slot], taken[rows] = now_s, now_s
+    return replace(state, points=points, requests=total, seen_s=seen, taken_s=taken)
 
 
 def _distance(points: FloatArray, features: FloatArray) -> FloatArray:
@@ -278,12 +169,14 @@ def _fitted(
     now_s: float,
     settings: EstimatorSettings,
 ) -> FittedProfiles:
-    points, windows = state.points[rows], state.windows[rows]
-    age_s = np.where(windows > 0, now_s - state.seen_s[rows], 0.0)
-    # One window is half as good as many: beyond that it is the law that is inexact.
-    weight = windows / (windows + 1.0) * np.exp2(-age_s / settings.half_life_s)
-    prior = parameters_of(seed)[rows]
-    prior = np.where(_all_known(prior)[:, None], prior, np.array(_GENERIC_SEED))
+    points, mass = state.points[rows], state.requests[rows]
+    age_s = np.where(mass > 0, now_s - state.seen_s[rows], 0.0)
+    weight = mass / (mass + settings.half_trusted_requests)
+    weight = weight * np.exp2(-age_s / settings.half_life_s)
+    full = state.full[rows]
+    prior = np.where(np.isfinite(full), full, parameters_of(seed)[rows])
+    known = np.isfinite(prior[:, 0])
+    prior = np.where(known[:, None], prior, np.array(_GENERIC_SEED))
     return fit_profiles(
         Points(
             load=Load(
@@ -299,28 +192,29 @@ def _fitted(
             weight=weight,
         ),
         seed=profiles_of(prior),
+        seed_weight=np.where(known, KNOWN_SEED, GENERIC_SEED),
         good=profiles_of(state.good[rows]),
     )
 
 
 def _adopted(state: EstimatorState, rows: IntArray, fitted: FittedProfiles) -> EstimatorState:
     new = parameters_of(fitted.profiles)
-    current, good = state.current.copy(), state.good.copy()
-    status, condition, error = (
-        state.status.copy(),
-        state.condition.copy(),
-        state.error.copy(),
-    )
     # A generic seed is nobody's profile: without a fit the row stays unknown.
-    rests = fitted.status != FitStatus.SEED
-    current[rows] = np.where(rests[:, None], new, np.nan)
-    passed = fitted.status >= FitStatus.ANCHORED
-    good[rows] = np.where(passed[:, None], new, good[rows])
-    status[rows], condition[rows], error[rows] = fitted.status, fitted.condition, fitted.error
+    rests = (fitted.status > FitStatus.SEED)[:, None]
+    passed = (fitted.status >= FitStatus.ANCHORED)[:, None]
+    complete = (fitted.status == FitStatus.FULL)[:, None]
     return replace(
-        state, current=current, good=good, status=status, condition=condition, error=error
+        state,
+        full=_put(state.full, rows, np.where(complete, new, state.full[rows])),
+        good=_put(state.good, rows, np.where(passed, new, state.good[rows])),
+        current=_put(state.current, rows, np.where(rests, new, np.nan)),
+        status=_put(state.status, rows, fitted.status),
+        condition=_put(state.condition, rows, fitted.condition),
+        error=_put(state.error, rows, fitted.error),
     )
 
 
-def _all_known(parameters: FloatArray) -> BoolArray:
-    return np.asarray(np.isfinite(parameters).all(axis=-1), dtype=np.bool_)
+def _put(column: _Array, rows: IntArray, values: _Array) -> _Array:
+    result = column.copy()
+    result[rows] = values
+    return result

@@ -30,6 +30,7 @@ Model = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 REACH = 100.0
 _LARGEST_STEP = 1.5
 _SMALLEST_SCALE = 2e-3
+_HUBER = 1.0
 _TOLERANCE = 1e-7
 _RIDGE = 1e-12
 
@@ -70,7 +71,7 @@ def fit_logarithms(
     center: FloatArray,
     start: FloatArray,
     basis: FloatArray,
-    pull_to_center: float = 0.0,
+    pull_to_center: FloatArray | float = 0.0,
     iterations: int = 40,
 ) -> LogFit:
     """Return the robust least-squares fit of each problem.
@@ -90,7 +91,7 @@ def fit_logarithms(
         First guess, projected onto the free directions.
     basis : array, shape (P, Q)
         Column q is a free direction: ln(parameters / center) = basis @ free.
-    pull_to_center : float, >= 0
+    pull_to_center : float or array, shape (V,), >= 0
         Added to the loss as this times |free|²: prior knowledge that decides where the
         observations don't. Not part of the condition and of the errors returned.
     iterations : int
@@ -100,6 +101,7 @@ def fit_logarithms(
     -------
     LogFit
     """
+    pull_back = np.broadcast_to(pull_to_center, (len(center),))[:, None]
     inverse = np.linalg.pinv(basis)
     free = _within(np.log(start / center) @ inverse.T)
     damping = np.full(len(free), 1e-3)
@@ -107,12 +109,12 @@ def fit_logarithms(
     for _ in range(iterations):
         scaled = state.jacobian * state.pull[..., None]
         normal = np.einsum("vrq,vrs->vqs", scaled, state.jacobian)
-        normal += pull_to_center * np.eye(basis.shape[1])
-        gradient = np.einsum("vrq,vr->vq", scaled, state.residual) + pull_to_center * free
+        normal += pull_back[:, :, None] * np.eye(basis.shape[1])
+        gradient = np.einsum("vrq,vr->vq", scaled, state.residual) + pull_back * free
         trial = _within(free + _step(normal, gradient, damping))
         after = _evaluate(model, trial, center, basis, observed, weight)
-        before_cost = _cost(state.pull, state.residual, pull_to_center, free)
-        after_cost = _cost(state.pull, after.residual, pull_to_center, trial)
+        before_cost = _cost(state.pull, state.residual, pull_back, free)
+        after_cost = _cost(state.pull, after.residual, pull_back, trial)
         better = after_cost <= before_cost
         damping = np.clip(np.where(better, damping / 4.0, damping * 6.0), 1e-12, 1e6)
         moved = np.where(better, np.abs(trial - free).max(axis=1, initial=0.0), np.inf)
@@ -160,7 +162,7 @@ def _evaluate(
     median = np.sort(np.where(there, size, np.inf), axis=1)
     middle = (np.maximum(there.sum(axis=1, keepdims=True), 1) - 1) // 2
     scale = np.take_along_axis(median, middle, axis=1)
-    scale = np.maximum(np.where(np.isfinite(scale), scale, 0.0), _SMALLEST_SCALE)
+    scale = np.maximum(_HUBER * np.where(np.isfinite(scale), scale, 0.0), _SMALLEST_SCALE)
     pull = weight * np.minimum(1.0, scale / np.maximum(size, scale))
     shape = (len(free), -1)
     return _State(
@@ -171,10 +173,10 @@ def _evaluate(
 
 
 def _cost(
-    pull: FloatArray, residual: FloatArray, pull_to_center: float, free: FloatArray
+    pull: FloatArray, residual: FloatArray, pull_back: FloatArray, free: FloatArray
 ) -> FloatArray:
     """Return the loss with the robust weights held: what a step has to lower."""
-    total = (pull * residual**2).sum(axis=1) + pull_to_center * (free**2).sum(axis=1)
+    total = (pull * residual**2).sum(axis=1) + (pull_back * free**2).sum(axis=1)
     return np.asarray(total, dtype=np.float64)
 
 

@@ -4,13 +4,14 @@ How much is learned depends on how much the load varied, and is decided by numbe
 
 FULL      all five parameters, when their Jacobian is well conditioned and the standard
           errors are small;
-ANCHORED  what the load's variation determines, the rest as near to the last good fit,
-          else to the seed, as the observations allow: what a single shape of requests
-          at several rates gives;
-HELD      the last good fit, when the window has collapsed to one operating point;
+ANCHORED  what the load's variation determines, the rest as near to the seed as the
+          observations allow: what a single shape of requests at several rates gives;
+HELD      the last good fit: as it was when the window has collapsed to one operating
+          point, bent towards the observations when they scatter too much to replace it;
 GUESS     base and compute slopes through one operating point, the KV slope and the
           constant being the seed's, when there never was a good fit;
-SEED      the seed: nothing to learn from, or no positive solution.
+SEED      the seed: nothing to learn from, or no positive solution. A seed that is only
+          a scale is bent to the observations instead, as a GUESS.
 
 A single operating point can't tell base from slopes (condition numbers of 1e15 and more,
 healthy ones are under 100), and a fit adopted there has cost others a deadlock at one
@@ -23,29 +24,29 @@ from enum import IntEnum
 import numpy as np
 
 from .domain import BoolArray, FloatArray, IntArray, ServiceProfiles, Trust
-from .least_squares import LogFit, Model, fit_logarithms
-from .operating_point import (
-    PARAMETERS,
-    POISSON,
-    Load,
-    design,
-    parameters_of,
-    profiles_of,
-    step_at_rate,
-)
+from .least_squares import LogFit
+from .operating_point import PARAMETERS, POISSON, parameters_of, profiles_of
+from .profile_points import FitProblem, Points
 
-__all__ = ["FitStatus", "FittedProfiles", "Guard", "Points", "fit_profiles", "trust_of"]
-
-# A mean TTFT holds what the law doesn't know (network, tokenizer, output handling): its
-# residuals scatter about twice as far as those of ITL, in every data set at hand.
-_TTFT_WEIGHT = 0.25
+__all__ = [
+    "GENERIC_SEED",
+    "KNOWN_SEED",
+    "FitStatus",
+    "FittedProfiles",
+    "Guard",
+    "fit_profiles",
+    "trust_of",
+]
 
 _BASE, _DECODE, _PREFILL, _KV, _CONSTANT = np.eye(len(PARAMETERS))
 _FULL = np.eye(len(PARAMETERS))
 _LOAD = np.stack([_BASE, _DECODE + _PREFILL + _KV], axis=1)
 _GUESS = np.stack([_BASE, _DECODE + _PREFILL], axis=1)
-# An anchor is right within a factor of e, an observation within a tenth.
-_ANCHOR_WEIGHT = 0.1**2
+# How hard a seed holds what the observations leave open, against observations that are
+# right within a tenth: one that is right within a factor of e, and one that isn't known
+# to be right within several powers of ten.
+KNOWN_SEED = 0.1**2
+GENERIC_SEED = 0.01**2
 
 
 class FitStatus(IntEnum):
@@ -89,39 +90,6 @@ DEFAULT_GUARD = Guard()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Points:
-    """Observed means of V replicas (or fleets of equal ones) at K operating points each.
-
-    Attributes
-    ----------
-    load : Load, shape (V, K)
-        Its arrival rate is that of prompts that were computed.
-    decoding_requests : ndarray, shape (V, K)
-        Time average; NaN: what the law says at this rate. [requests]
-    itl_s, ttft_s : ndarray, shape (V, K)
-        NaN: not measured. TTFT without the wait for a free slot. [s]
-    weight : ndarray, shape (V, K), >= 0
-        0: no observation.
-    """
-
-    load: Load
-    decoding_requests: FloatArray
-    itl_s: FloatArray
-    ttft_s: FloatArray
-    weight: FloatArray
-
-    def take(self, rows: IntArray) -> "Points":
-        """Return the points of some replicas."""
-        return Points(
-            load=self.load.take(rows),
-            decoding_requests=self.decoding_requests[rows],
-            itl_s=self.itl_s[rows],
-            ttft_s=self.ttft_s[rows],
-            weight=self.weight[rows],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedProfiles:
     """Profiles of V replicas, and what each rests on.
 
@@ -148,6 +116,7 @@ def fit_profiles(
     points: Points,
     *,
     seed: ServiceProfiles,
+    seed_weight: FloatArray | None = None,
     good: ServiceProfiles | None = None,
     dispersion: float = POISSON,
     guard: Guard = DEFAULT_GUARD,
@@ -158,7 +127,10 @@ def fit_profiles(
     ----------
     points : Points
     seed : ServiceProfiles, V rows
-        Prior knowledge, all > 0. The fit stays within a factor of 100 of it.
+        Prior knowledge, all > 0. The fit stays within a factor of 100 of it. Never an
+        anchored fit: passed on from fit to fit, what was left open would creep.
+    seed_weight : array, shape (V,), optional
+        KNOWN_SEED where absent.
     good : ServiceProfiles, V rows, optional
         The last fit that passed the guard; NaN rows: none yet.
     dispersion : float in [0, 1]
@@ -169,45 +141,83 @@ def fit_profiles(
     -------
     FittedProfiles
     """
-    prior = parameters_of(seed)
-    last = np.full_like(prior, np.nan) if good is None else parameters_of(good)
-    had_good = np.isfinite(last).all(axis=-1)
-    anchor = np.where(had_good[:, None], last, prior)
-    result = _Chosen.of(anchor, np.where(had_good, FitStatus.HELD, FitStatus.SEED))
-    rows = np.flatnonzero((points.weight > 0).any(axis=1))
-    for level in (_full, _anchored, _guess):
-        if level is _guess:
-            rows = rows[~had_good[rows]]
-        if len(rows) == 0:
-            break
-        passed, status, fit = level(points.take(rows), anchor[rows], dispersion, guard)
-        result.adopt(rows[passed], fit, passed, status)
-        rows = rows[~passed]
+    anchor = parameters_of(seed)
+    last = np.full_like(anchor, np.nan) if good is None else parameters_of(good)
+    had_good = np.isfinite(last[:, 0])
+    hold = np.full(len(anchor), KNOWN_SEED) if seed_weight is None else seed_weight
+    result = _Chosen.of(
+        np.where(had_good[:, None], last, anchor),
+        np.where(had_good, FitStatus.HELD, FitStatus.SEED),
+    )
+    rows = np.flatnonzero(points.weight.max(axis=1, initial=0.0) > 0)
+    for level, takes_part in (
+        (_full, np.ones_like(had_good)),
+        (_anchored, np.ones_like(had_good)),
+        (_bent, had_good),
+        (_guess, ~had_good),
+        (_nearest, ~had_good & (hold < KNOWN_SEED)),
+    ):
+        mine = rows[takes_part[rows]]
+        if len(mine) == 0:
+            continue
+        problem = FitProblem(
+            points=points.take(mine),
+            anchor=anchor[mine],
+            hold=hold[mine],
+            start=result.parameters[mine],
+            dispersion=dispersion,
+        )
+        passed, status, fit = level(problem, guard)
+        result.adopt(mine[passed], fit, passed, status)
+        rows = np.setdiff1d(rows, mine[passed], assume_unique=True)
     return result.frozen()
 
 
 _Level = tuple[BoolArray, FitStatus, LogFit]
 
 
-def _full(points: Points, anchor: FloatArray, dispersion: float, guard: Guard) -> _Level:
-    fit = _fit(points, anchor, _FULL, dispersion)
+def _full(problem: FitProblem, guard: Guard) -> _Level:
+    fit = problem.fit(_FULL)
     return guard.passes(fit) & ~fit.at_bound, FitStatus.FULL, fit
 
 
-def _anchored(points: Points, anchor: FloatArray, dispersion: float, guard: Guard) -> _Level:
-    fit = _fit(points, anchor, _FULL, dispersion, pull_to_center=_ANCHOR_WEIGHT)
-    # Did the load vary enough to tell the base from what grows with load?
-    itl_alone = replace(points, ttft_s=np.full_like(points.ttft_s, np.nan))
-    told = _fit(itl_alone, fit.parameters, _LOAD, dispersion, iterations=0)
-    fit = replace(fit, condition=told.condition, standard_error=told.standard_error)
+def _anchored(problem: FitProblem, guard: Guard) -> _Level:
+    fit = _held_by_seed(problem)
     return guard.passes(fit), FitStatus.ANCHORED, fit
 
 
-def _guess(points: Points, anchor: FloatArray, dispersion: float, guard: Guard) -> _Level:
+def _bent(problem: FitProblem, guard: Guard) -> _Level:
+    """Hold what was good against observations that contradict it without replacing it."""
+    hold = np.full_like(problem.hold, KNOWN_SEED)
+    fit = _held_by_seed(replace(problem, anchor=problem.start, hold=hold))
+    varied = (fit.condition <= guard.largest_condition) & (fit.error <= guard.largest_error)
+    return varied, FitStatus.HELD, fit
+
+
+def _held_by_seed(problem: FitProblem) -> LogFit:
+    """Return the fit with the seed taking part, and whether the load varied enough.
+
+    Condition and standard error are those of telling the base from what grows with load.
+    """
+    fit = problem.fit(_FULL, held=True)
+    points = problem.points
+    itl_alone = replace(points, ttft_s=np.full_like(points.ttft_s, np.nan))
+    here = replace(problem, points=itl_alone, anchor=fit.parameters, start=fit.parameters)
+    told = here.fit(_LOAD, iterations=0)
+    return replace(fit, condition=told.condition, standard_error=told.standard_error)
+
+
+def _guess(problem: FitProblem, guard: Guard) -> _Level:
     """Put two parameters through one point's two latencies, if both stay positive."""
-    fit = _fit(points, anchor, _GUESS, dispersion)
+    fit = replace(problem, start=problem.anchor).fit(_GUESS)
     solved = (fit.condition <= guard.largest_condition) & (fit.error <= guard.largest_error)
     return solved & ~fit.at_bound, FitStatus.GUESS, fit
+
+
+def _nearest(problem: FitProblem, guard: Guard) -> _Level:
+    """Go through the observations from a seed that is nobody's: better than nothing."""
+    fit = problem.fit(_FULL, held=True)
+    return fit.error <= guard.largest_error, FitStatus.GUESS, fit
 
 
 @dataclass(slots=True, eq=False)
@@ -240,56 +250,3 @@ class _Chosen:
             standard_error=self.standard_error,
             error=self.error,
         )
-
-
-def _fit(
-    points: Points,
-    anchor: FloatArray,
-    basis: FloatArray,
-    dispersion: float,
-    *,
-    pull_to_center: float = 0.0,
-    iterations: int = 40,
-) -> LogFit:
-    observed = np.stack([points.itl_s, points.ttft_s], axis=-1)
-    there = np.isfinite(observed) & (points.weight[..., None] > 0)
-    weight = np.where(there, points.weight[..., None] * np.array([1.0, _TTFT_WEIGHT]), 0.0)
-    return fit_logarithms(
-        _model(points, dispersion),
-        observed=observed,
-        weight=weight,
-        center=anchor,
-        start=anchor,
-        basis=basis,
-        pull_to_center=pull_to_center,
-        iterations=iterations,
-    )
-
-
-def _model(points: Points, dispersion: float) -> Model:
-    """Return the law at the observed loads, and its derivatives, as functions of θ.
-
-    Where the number that decodes was measured, the law is linear: its coefficients come
-    from what was measured. Where it wasn't, it follows from the rate and moves with θ.
-    """
-    load, measured = points.load, np.isfinite(points.decoding_requests)
-    per_request = load.arrival_rate_rps * load.decode_steps
-
-    def predicted(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
-        theta = parameters[:, None, :]
-        by_rate, stretch = step_at_rate(theta, load, dispersion=dispersion)
-        seen = measured & np.isfinite(points.itl_s)
-        step_s = np.where(seen, points.itl_s, by_rate)
-        decoding = np.where(measured, points.decoding_requests, per_request * step_s)
-        rows = design(load, step_s=step_s, decoding_requests=decoding, dispersion=dispersion)
-        itl, ttft = rows.latencies_s(theta)
-        each = theta[..., 1] + load.context_tokens * theta[..., 3]
-        by_step = rows.half_busy + np.where(measured, 0.0, per_request * each)
-        d_itl = rows.itl * np.where(measured, 1.0, stretch)[..., None]
-        d_ttft = rows.ttft + by_step[..., None] * d_itl
-        return (
-            np.stack([np.where(measured, itl, by_rate), ttft], axis=-1),
-            np.stack([d_itl, d_ttft], axis=-2),
-        )
-
-    return predicted

@@ -5,13 +5,8 @@ in, and the choice between the compiled and the plain form of the same functions
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
-from importlib.util import find_spec
-from types import FunctionType
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +14,8 @@ from numpy.typing import ArrayLike
 from optimizer import BoolArray, FloatArray, IntArray
 from optimizer.errors import InvalidInputError
 
-from . import admission, kernel, metering, state, stretch
+from . import kernel, state
+from .compiled import compiled_advance, has_numba
 
 __all__ = ["EngineSpec", "EngineTotals", "Outcome", "RequestStatus", "simulate"]
 
@@ -37,8 +33,6 @@ _LEAST = {
     "num_gpu_blocks": 2,
     "max_queue_size": 0,
 }
-
-Advance: TypeAlias = Callable[[state.Engine, float, np.random.Generator], None]
 
 
 class RequestStatus(IntEnum):
@@ -207,10 +201,11 @@ def simulate(
         If a request is out of these bounds.
 
     """
-    arrival_s = np.ascontiguousarray(arrival_s, dtype=np.float64)
-    columns = [np.asarray(c) for c in (prompt_tokens, output_tokens, cached_tokens)]
+    # copies: one memory layout, so one compiled form
+    arrival_s = np.array(arrival_s, dtype=np.float64)
     prompt, output, cached = (
-        np.ascontiguousarray(np.broadcast_to(c, arrival_s.shape), dtype=np.int64) for c in columns
+        np.array(np.broadcast_to(np.asarray(column), arrival_s.shape), dtype=np.int64, order="C")
+        for column in (prompt_tokens, output_tokens, cached_tokens)
     )
     check_requests(spec, arrival_s, prompt, output, cached)
     engine = state.new_engine(
@@ -220,7 +215,7 @@ def simulate(
         start_s=float(arrival_s[0]) if arrival_s.size else 0.0,
     )
     random = np.random.default_rng(seed)
-    if _has_numba() if compiled is None else compiled:
+    if has_numba() if compiled is None else compiled:
         compiled_advance()(engine, math.inf, random)
     else:
         engine = state.as_lists(engine)
@@ -261,25 +256,6 @@ def _refuse(bad: BoolArray, values: IntArray, name: str, remedy: str) -> None:
     if np.any(bad):
         at = int(np.argmax(bad))
         raise InvalidInputError(f"request {at}: {name} is {values[at]}; {remedy}")
-
-
-@cache
-def _has_numba() -> bool:
-    return find_spec("numba") is not None
-
-
-@cache
-def compiled_advance() -> Advance:
-    """Return `kernel.advance` as machine code; numba keeps it on disk between runs."""
-    import numba
-    from numba.extending import register_jitable
-
-    for module in (metering, admission, stretch, kernel):
-        for function in vars(module).values():
-            if isinstance(function, FunctionType) and function.__module__ == module.__name__:
-                register_jitable(function)
-    advance: Advance = numba.njit(cache=True, nogil=True)(kernel.advance)
-    return advance
 
 
 def _outcome(spec: EngineSpec, engine: state.Engine) -> Outcome:

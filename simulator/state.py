@@ -4,9 +4,6 @@ Named tuples of columns: arrays where numba compiles the kernel (see `engine`), 
 where it doesn't (see `live`), since reading one number of an array is slow in Python.
 Rows of `Batch` are in order of admission: the first `DECODING` rows decode, the others
 (while a step runs) compute their prompts.
-
-numba's cache knows only kernel.py's time stamp: after a change of a constant here, or of
-`admission`, `metering` or `stretch`, touch that file.
 """
 
 from collections.abc import Iterable

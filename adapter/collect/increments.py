@@ -62,7 +62,9 @@ class CounterMemory:
     ) -> Increments | None:
         """Remember the page; return its increments, or None where there is nothing to compare."""
         elapsed_s = now_s - self._read_s
-        first = self._layout is None or not 0 < elapsed_s <= max_gap_s
+        if elapsed_s <= 0:
+            return None
+        first = self._layout is None or not elapsed_s <= max_gap_s
         base = self._aligned(page.layout)
         values = page.values
         restarted = process_start != self._process_start and not (

@@ -1,8 +1,8 @@
 """Sums over a sliding window, for all targets at once: rows are targets, columns are flows.
 
-Increments fall into slots of a twelfth of the window; a slot leaves as a whole when it is older
-than the window. Sums of increments never need the totals again, so single precision holds them;
-resets, restarts and missed scrapes are settled before (`increments`).
+Increments fall into slots of a fifteenth of the window or more; a slot leaves as a whole when it is
+older than the window. Sums of increments never need the totals again, so single precision holds
+them; resets, restarts and missed scrapes are settled before (`increments`).
 """
 
 import math
@@ -14,7 +14,7 @@ __all__ = ["SlotClock", "WindowTable"]
 
 FloatArray = NDArray[np.float64]
 
-_SLOTS = 12
+_SLOTS = 15
 _MIN_ROWS = 8
 
 

@@ -40,7 +40,9 @@ class Totals:
     replica_seconds: float = 0.0
     _last: dict[str, int] = field(default_factory=dict)
 
-    def observe(self, counts: Mapping[str, int], price_per_hour: Mapping[str, float], s: float):
+    def observe(
+        self, counts: Mapping[str, int], price_per_hour: Mapping[str, float], s: float
+    ) -> None:
         """Add `s` seconds in which the variants had `counts` replicas."""
         for name, count in counts.items():
             self.lowest[name] = min(self.lowest.get(name, count), count)
@@ -88,15 +90,23 @@ class Summary:
         )
         saved = 1.0 - self.cost / self.cost_static_peak if self.cost_static_peak else 0.0
         return [
-            f"{self.seconds:.0f} s, {self.requests} requests, {self.failed} failed, "
-            f"{met} within both targets",
-            f"SLO: {self.windows_judged} windows of 10 s judged, {len(self.slo_misses)} missed, "
-            f"{self.windows_excused} excused (burst and the cold start after it)",
+            (
+                f"{self.seconds:.0f} s, {self.requests} requests, {self.failed} failed, "
+                f"{met} within both targets"
+            ),
+            (
+                f"SLO: {self.windows_judged} windows of 10 s judged, {len(self.slo_misses)} missed, "
+                f"{self.windows_excused} excused (burst and the cold start after it)"
+            ),
             *(f"  missed: {miss}" for miss in self.slo_misses),
-            f"replicas: {counts}; {self.rises} rises, {self.falls} falls, "
-            f"{self.mean_replicas:.1f} on average",
-            f"cost: {self.cost:.3f}, {100 * saved:.0f} % under the peak count held throughout "
-            f"({self.cost_static_peak:.3f})",
+            (
+                f"replicas: {counts}; {self.rises} rises, {self.falls} falls, "
+                f"{self.mean_replicas:.1f} on average"
+            ),
+            (
+                f"cost: {self.cost:.3f}, {100 * saved:.0f} % under the peak count held throughout "
+                f"({self.cost_static_peak:.3f})"
+            ),
             f"reads without a value: {self.unanswered_reads}",
         ]
 

@@ -94,7 +94,7 @@ class Answers:
         self._kept_bytes = 0
 
     def _encode(self, form: Offer, namespace: str, metric: str, selector: str) -> Answer:
-        name = self._store.metric(metric)
+        name = self._store.metric(metric, namespace=namespace)
         wanted = parse_selector(selector)
         edition = self._store.current()
         rows = matching(edition, namespace, wanted)

@@ -32,7 +32,7 @@ class ApiProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the peer's certificate from the finished handshake."""
-        super().connection_made(transport)
+        super().connection_made(_JoinedWrites(transport, self.loop))
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             self._chain = _presented_chain(ssl_object)
@@ -111,6 +111,41 @@ class ApiProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+class _JoinedWrites(asyncio.Transport):
+    """Sends what is written in one turn of the loop as one piece.
+
+    uvicorn writes an answer's head and body apart: over TLS two records, two system calls
+    and two packets, which is a third of what an answer costs.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
+
+    def write(self, data: Any) -> None:
+        """Keep `data` until the turn ends."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def close(self) -> None:
+        """Send what is kept, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            if not self._transport.is_closing():
+                self._transport.write(b"".join(pieces))
 
 
 def _presented_chain(ssl_object: Any) -> tuple[bytes, ...]:

@@ -67,7 +67,7 @@ def encode_quantity(value: float) -> str:
             f"{value!r} can't be served as a quantity: it must be finite, at least 0 and below "
             f"{MAX_QUANTITY:g}"
         )
-    number = _milli(Decimal(repr(value)))
+    number = int(value) * 1000 if value == int(value) else _milli(Decimal(repr(value)))
     power = 0
     while number and number % 1000 == 0:
         number //= 1000

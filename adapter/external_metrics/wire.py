@@ -37,6 +37,9 @@ _TABLES = tuple(
 )
 LIST_FORMS = (JSON, *_TABLES)
 
+# Made once: json.dumps makes one per call when it isn't the default.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 _LIST_HEAD = (
     f'{{"kind":"ExternalMetricValueList","apiVersion":"{GROUP}/{VERSION}","metadata":{{}},"items":['
 ).encode()
@@ -55,7 +58,7 @@ TABLE_COLUMNS = (
 
 def as_json(document: Any) -> bytes:
     """Return `document` as compact JSON; NaN is a fault, never a token."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def timestamp(unix_s: float) -> str:

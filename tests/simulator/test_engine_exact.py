@@ -5,7 +5,6 @@ arrivals often fall exactly on the end of a step.
 """
 
 import math
-from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulator import kernel, state
-from simulator.engine import EngineSpec, RequestStatus, check_requests, simulate
+from simulator.engine import EngineSpec, RequestStatus, check_requests
 
 from .reference_engine import ReferenceEngine
 

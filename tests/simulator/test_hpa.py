@@ -20,11 +20,14 @@ FREE = ScalingRules(policies=(Policy("Pods", 1000, 15.0),), tolerance=0.0)
 OURS = Behavior(scale_up=FREE, scale_down=FREE)
 
 
-def sync(spec, replicas, metric, *, state=HpaState(), now_s=1000.0, **more):
+NEW = HpaState()
+
+
+def sync(spec, replicas, metric, *, state=NEW, now_s=1000.0, **more):
     return decide(state, spec, replicas=replicas, metric=metric, now_s=now_s, **more)
 
 
-def run(spec, replicas, metrics, *, every_s=15.0, state=HpaState()):
+def run(spec, replicas, metrics, *, every_s=15.0, state=NEW):
     """Sync once per metric, following each decision; return the counts and the reasons."""
     counts, reasons = [], []
     for step, metric in enumerate(metrics):

@@ -1,0 +1,189 @@
+"""Which replicas there are, and where to read them: from the settings, or from what was discovered.
+
+Pure. A replica may have no address yet (it is starting) or several (one for each data-parallel
+rank). Counts are -1 where a list has never been had: no list is not an empty list.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Settings, Variant
+from ..records import ReplicaState
+
+__all__ = ["Fleet", "Group", "Replica", "build_fleet", "parse_groups"]
+
+_STATES = {
+    "starting": ReplicaState.STARTING,
+    "ready": ReplicaState.READY,
+    "draining": ReplicaState.DRAINING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Some addresses of one variant, as http_sd lists them."""
+
+    namespace: str  # "": the variant's own list, which needs no labels
+    variant: str
+    replica: str  # "": each address is a replica of its own
+    state: ReplicaState
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One replica and where its engine can be read."""
+
+    name: str
+    variant: int
+    urls: tuple[str, ...]
+    state: ReplicaState | None  # None: nobody says; whoever reads it finds out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fleet:
+    """All replicas of all variants. Counts are the lists' own; -1: no list yet, or nobody says."""
+
+    replicas: tuple[Replica, ...]
+    current: NDArray[np.int64]
+    ready: NDArray[np.int64]
+
+
+def parse_groups(body: bytes) -> tuple[Group, ...]:
+    """Return the groups in a body of Prometheus's http_sd form.
+
+    Raises
+    ------
+    ValueError
+        If it isn't that; the message says what was expected where.
+    """
+    try:
+        content = json.loads(body)
+    except (json.JSONDecodeError, UnicodeDecodeError) as exc:
+        raise ValueError(f"the list is no JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise ValueError("the list is nested too deeply") from exc
+    if not isinstance(content, list):
+        raise ValueError(f"expected a JSON list of target groups, got {type(content).__name__}")
+    return tuple(_group(item, place) for place, item in enumerate(content))
+
+
+def _group(item: Any, place: int) -> Group:
+    targets = item.get("targets", []) if isinstance(item, dict) else None
+    labels = item.get("labels", {}) if isinstance(item, dict) else None
+    if not _is_strings(targets) or not isinstance(labels, dict) or not _is_strings(labels.values()):
+        raise ValueError(f'group {place}: expected {{"targets": [host:port], "labels": {{}}}}')
+    state = labels.get("state", "ready")
+    if state not in _STATES:
+        raise ValueError(f"group {place}: state {state!r} is none of {', '.join(_STATES)}")
+    path = labels.get("__metrics_path__", "")
+    scheme = labels.get("__scheme__", "http")
+    if scheme not in {"http", "https"}:
+        raise ValueError(f"group {place}: __scheme__ {scheme!r} is neither http nor https")
+    return Group(
+        namespace=labels.get("namespace", ""),
+        variant=labels.get("variant", ""),
+        replica=labels.get("replica", ""),
+        state=_STATES[state],
+        urls=tuple(f"{scheme}://{target}{path}" for target in targets),
+    )
+
+
+def _is_strings(values: Any) -> bool:
+    return isinstance(values, Iterable) and all(isinstance(value, str) for value in values)
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The replicas of one variant as they are being listed."""
+
+    replicas: dict[str, tuple[ReplicaState | None, list[str]]] = field(default_factory=dict)
+    known: bool = False
+    static: bool = False
+
+    def add(self, name: str, state: ReplicaState | None, urls: Iterable[str]) -> None:
+        self.replicas.setdefault(name, (state, []))[1].extend(urls)
+
+
+def build_fleet(
+    settings: Settings,
+    *,
+    shared: tuple[Group, ...] | None,
+    own: Mapping[str, tuple[Group, ...] | None],
+) -> Fleet:
+    """Return the replicas of the settings' variants, in their order.
+
+    A variant's own endpoints come first, then its own discovery, then the shared one.
+
+    Parameters
+    ----------
+    shared : tuple of Group or None
+        What the discovery for all variants lists; None: nothing yet.
+    own : mapping of str to tuple of Group or None
+        What variants' own discoveries list, by their URL.
+    """
+    shared_by_key: dict[tuple[str, str], list[Group]] = {}
+    for group in shared or ():
+        shared_by_key.setdefault((group.namespace or "default", group.variant), []).append(group)
+    replicas: list[Replica] = []
+    current, ready = [], []
+    taken: set[str] = set()
+    for row, variant in enumerate(settings.variants):
+        listing = _list(variant, shared, shared_by_key, own)
+        states = [state for state, _ in listing.replicas.values()]
+        counted = listing.known and not listing.static
+        current.append(_count(states, counted, ReplicaState.STARTING, ReplicaState.READY))
+        ready.append(_count(states, counted, ReplicaState.READY))
+        if listing.static:
+            current[-1] = len(states)
+        for name, (state, urls) in listing.replicas.items():
+            unique = name if name not in taken else f"{variant.namespace}/{variant.name}/{name}"
+            taken.add(unique)
+            replicas.append(Replica(name=unique, variant=row, urls=tuple(urls), state=state))
+    return Fleet(
+        tuple(replicas), np.array(current, dtype=np.int64), np.array(ready, dtype=np.int64)
+    )
+
+
+def _list(
+    variant: Variant,
+    shared: tuple[Group, ...] | None,
+    shared_by_key: Mapping[tuple[str, str], list[Group]],
+    own: Mapping[str, tuple[Group, ...] | None],
+) -> _Listing:
+    listing = _Listing()
+    if variant.endpoints:
+        listing.known = listing.static = True
+        for url in variant.endpoints:
+            listing.add(url, None, [url])
+        return listing
+    if variant.discovery is not None:
+        groups = own.get(variant.discovery)
+        listing.known = groups is not None
+        mine = [group for group in groups or () if _is_of(group, variant)]
+    else:
+        listing.known = shared is not None
+        mine = shared_by_key.get(variant.key, [])
+    for group in mine:
+        if group.replica:
+            listing.add(f"{variant.namespace}/{group.replica}", group.state, group.urls)
+            continue
+        for url in group.urls:
+            listing.add(f"{variant.namespace}/{urlsplit(url).netloc}", group.state, [url])
+    return listing
+
+
+def _is_of(group: Group, variant: Variant) -> bool:
+    """Return whether a group of a variant's own list is that variant's: labels may be left out."""
+    same_name = group.variant in {"", variant.name}
+    return same_name and group.namespace in {"", variant.namespace}
+
+
+def _count(states: list[ReplicaState | None], counted: bool, *which: ReplicaState) -> int:
+    return sum(state in which for state in states) if counted else -1

@@ -1,0 +1,272 @@
+"""Columns of targets -> readings of replicas and variants: rates, means, percentiles. Pure.
+
+A replica is read through one target or several (one for each data-parallel rank): sums add up,
+the worst KV usage and the sleepiest rank count. A replica of which one target can't be read can't
+be read itself. A variant's distributions are those of whoever can be read. Means and percentiles
+are taken over sums, never over other means.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..records import PERCENTILES, REPLICA_SIGNALS, VARIANT_SIGNALS, Readings, Reason
+from .engines import BucketTable, EngineTable
+from .histogram import percentile, second_moment
+from .signals import (
+    AREA_OF,
+    ELAPSED,
+    INFLIGHT_CHANGE,
+    RAW_SIGNALS,
+    count_flow,
+    flow,
+    gauge,
+    sum_flow,
+)
+
+__all__ = ["Targets", "replica_readings", "variant_readings"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+ReasonArray = NDArray[np.uint8]
+
+_RATES = {
+    "arrival_rate_rps": "arrivals",
+    "completion_rate_rps": "completions",
+    "rejection_rate_rps": "rejections",
+    "prompt_token_rate_tps": "prompt_tokens",
+    "output_token_rate_tps": "output_tokens",
+    "preemption_rate_rps": "preemptions",
+}
+_GAUGES = (
+    "running_requests",
+    "waiting_requests",
+    "kv_usage_ratio",
+    "kv_capacity_tokens",
+    "max_batch_size",
+    "max_batched_tokens",
+    "awake",
+)
+# How targets of one replica become one number, where they don't add up.
+_WORST = {"kv_usage_ratio": np.fmax, "awake": np.fmin, "prefix_hit_ratio": np.fmax}
+_LENGTHS = {"prompt_tokens": "request_prompt_tokens", "output_tokens": "request_output_tokens"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """The targets that are read: their rows in the table, and what they belong to."""
+
+    row: IntArray
+    group: IntArray  # their replica, or their variant
+    groups: int
+    unread: ReasonArray  # why a target has no reading; PRESENT: it has one
+
+    def only(self, where: BoolArray) -> "Targets":
+        """Return the targets `where`."""
+        return replace(
+            self, row=self.row[where], group=self.group[where], unread=self.unread[where]
+        )
+
+    def why_unread(self) -> ReasonArray:
+        """Return per group why one of its targets, or all that it has, can't be read."""
+        why = np.zeros(self.groups, dtype=np.uint8)
+        np.maximum.at(why, self.group, self.unread)
+        nobody = np.bincount(self.group, minlength=self.groups) == 0
+        return np.where(nobody, Reason.NOT_READ_YET, why).astype(np.uint8)
+
+
+class _Flows:
+    """What the groups of some targets did over the window, and the readings that it gives."""
+
+    def __init__(
+        self, table: EngineTable, targets: Targets, unread: ReasonArray, *, one_is_enough: bool
+    ) -> None:
+        self.table, self.targets, self.unread = table, targets, unread
+        own = table.flows()[targets.row]
+        elapsed_s = own[:, flow(ELAPSED), None]
+        self.own_rates: FloatArray = np.zeros_like(own)
+        np.divide(own, elapsed_s, out=self.own_rates, where=elapsed_s > 0)
+        self.totals, self.rates = self.added(own), self.added(self.own_rates)
+        self.once = np.zeros(targets.groups, dtype=np.bool_)
+        self.once[targets.group[elapsed_s[:, 0] <= 0]] = True
+        size = np.bincount(targets.group, minlength=targets.groups)
+        enough = 1.0 if one_is_enough else np.maximum(size, 1)[:, None]
+        self._speaking = self.added(table.exported[targets.row].astype(np.float64)) >= enough
+
+    def added(self, values: FloatArray) -> FloatArray:
+        """Add up the targets' rows by group."""
+        result = np.zeros((self.targets.groups, values.shape[1]))
+        np.add.at(result, self.targets.group, values)
+        return result
+
+    def mute(self, *signals: str) -> BoolArray:
+        """Return where too few targets of a group export all of the raw signals."""
+        columns = [RAW_SIGNALS.index(name) for name in signals]
+        return np.asarray(~self._speaking[:, columns].all(axis=1), dtype=np.bool_)
+
+    def reading(self, values: FloatArray, *why: tuple[BoolArray, Reason]) -> Readings:
+        """Return a column; the first of `why` that holds is the reason, if anything was read."""
+        reasons = np.where(np.isfinite(values), Reason.PRESENT, Reason.NOT_FINITE)
+        for where, reason in reversed(why):
+            reasons = np.where(where, reason, reasons)
+        reasons = np.where(self.unread != Reason.PRESENT, self.unread, reasons).astype(np.uint8)
+        return Readings(np.where(reasons == Reason.PRESENT, values, np.nan), reasons)
+
+    def rate(self, signal: str, column: int) -> Readings:
+        return self.reading(
+            self.rates[:, column],
+            (self.mute(signal), Reason.NOT_EXPORTED),
+            (self.once, Reason.ONE_SCRAPE),
+        )
+
+    def ratio(self, upper: FloatArray, lower: FloatArray, *signals: str) -> Readings:
+        values = np.divide(upper, lower, out=np.full_like(lower, np.nan), where=lower > 0)
+        return self.reading(
+            values,
+            (self.mute(*signals), Reason.NOT_EXPORTED),
+            (self.once, Reason.ONE_SCRAPE),
+            (lower <= 0, Reason.NO_EVENTS),
+        )
+
+    def mean(self, histogram: str) -> Readings:
+        total, count = sum_flow(histogram), count_flow(histogram)
+        return self.ratio(self.totals[:, total], self.totals[:, count], histogram)
+
+    def gauge(self, name: str) -> Readings:
+        """Return a gauge's latest value."""
+        column, rows = gauge(name), self.targets.row
+        reasons = np.zeros(self.targets.groups, dtype=np.uint8)
+        np.maximum.at(reasons, self.targets.group, self.table.gauge_reasons[rows, column])
+        values = self._together(name, self.table.gauges[rows, column])
+        return self.reading(values, *((reasons == r, Reason(int(r))) for r in set(reasons) - {0}))
+
+    def window_mean(self, name: str, latest: Readings) -> Readings:
+        """Return a gauge's mean over the window."""
+        values = self._together(name, self.own_rates[:, flow(f"{name}.area")])
+        absent = latest.reasons == Reason.NOT_EXPORTED
+        return self.reading(values, (absent, Reason.NOT_EXPORTED), (self.once, Reason.ONE_SCRAPE))
+
+    def _together(self, name: str, own: FloatArray) -> FloatArray:
+        if name not in _WORST:
+            return self.added(own[:, None])[:, 0]
+        values = np.full(self.targets.groups, np.nan)
+        _WORST[name].at(values, self.targets.group, own)
+        return values
+
+    def buckets(self, table: BucketTable) -> FloatArray:
+        """Return a table's cumulative counts per group."""
+        where = np.full(len(self.table.read_s), -1, dtype=np.intp)
+        where[self.targets.row] = np.arange(len(self.targets.row))
+        members, rows = table.members()
+        use = where[members] >= 0
+        counts = np.zeros((self.targets.groups, len(table.bounds)))
+        group = self.targets.group[where[members[use]]]
+        np.add.at(counts, group, table.window.totals()[rows[use]])
+        return counts
+
+
+def replica_readings(table: EngineTable, targets: Targets) -> dict[str, Readings]:
+    """Return the readings of REPLICA_SIGNALS; `targets` are grouped by replica."""
+    flows = _Flows(table, targets, targets.why_unread(), one_is_enough=False)
+    found = {name: flows.gauge(name) for name in _GAUGES}
+    found |= {name: flows.rate(signal, flow(signal)) for name, signal in _RATES.items()}
+    found["first_token_rate_rps"] = flows.rate("ttft_s", count_flow("ttft_s"))
+    inflight = found["running_requests"].present & found["waiting_requests"].present
+    found["inflight_slope_rps"] = flows.reading(
+        flows.rates[:, flow(INFLIGHT_CHANGE)],
+        (~inflight, Reason.NOT_EXPORTED),
+        (flows.once, Reason.ONE_SCRAPE),
+    )
+    found |= {f"mean_{name}": flows.window_mean(name, found[name]) for name in AREA_OF}
+    for short, histogram in _LENGTHS.items():
+        found[f"{short}_mean"] = flows.mean(histogram)
+        found[f"{short}_second_moment"] = _second_moment(flows, histogram)
+    found["prefix_hit_ratio"] = _hit_ratio(flows)
+    found["ttft_mean_s"] = flows.mean("ttft_s")
+    found["itl_mean_s"] = _first_present(flows.mean("itl_s"), flows.mean("tpot_s"))
+    found["queue_time_mean_s"] = flows.mean("queue_time_s")
+    return {name: found[name] for name in REPLICA_SIGNALS}
+
+
+def variant_readings(table: EngineTable, targets: Targets) -> dict[str, Readings]:
+    """Return the readings of VARIANT_SIGNALS; `targets` are grouped by variant."""
+    readable = targets.unread == Reason.PRESENT
+    twice = readable & (table.flows()[targets.row, flow(ELAPSED)] > 0)
+    heard = np.bincount(targets.group[readable], minlength=targets.groups) > 0
+    enough = np.bincount(targets.group[twice], minlength=targets.groups) > 0
+    why = np.where(heard, Reason.ONE_SCRAPE, targets.why_unread())
+    unread = np.where(enough, Reason.PRESENT, why).astype(np.uint8)
+    flows = _Flows(table, targets.only(twice), unread, one_is_enough=True)
+    found = {
+        "ttft_mean_s": flows.mean("ttft_s"),
+        "itl_mean_s": _first_present(flows.mean("itl_s"), flows.mean("tpot_s")),
+    }
+    for ratio in PERCENTILES:
+        name = f"p{round(ratio * 100)}"
+        found[f"ttft_{name}_s"] = _percentile(flows, "ttft_s", ratio)
+        # Per request where the engine exports it: that is what an ITL target is set for.
+        own = _percentile(flows, "tpot_s", ratio)
+        found[f"itl_{name}_s"] = _first_present(own, _percentile(flows, "itl_s", ratio))
+    latest = np.where(heard, Reason.PRESENT, unread).astype(np.uint8)
+    now = _Flows(table, targets.only(readable), latest, one_is_enough=True)
+    found["power_w"] = now.gauge("power_w")
+    return {name: found[name] for name in VARIANT_SIGNALS}
+
+
+def _hit_ratio(flows: _Flows) -> Readings:
+    hits, queries = flow("prefix_hit_tokens"), flow("prefix_query_tokens")
+    counted = flows.ratio(
+        np.minimum(flows.totals[:, hits], flows.totals[:, queries]),
+        flows.totals[:, queries],
+        "prefix_hit_tokens",
+        "prefix_query_tokens",
+    )
+    return _first_present(counted, flows.gauge("prefix_hit_ratio"))
+
+
+def _second_moment(flows: _Flows, histogram: str) -> Readings:
+    total = flows.totals[:, sum_flow(histogram)]
+    values = np.full(flows.targets.groups, np.nan)
+    most = np.zeros(flows.targets.groups)
+    for table in flows.table.bucket_tables(histogram):
+        counts = flows.buckets(table)
+        more = counts[:, -1] > most
+        values = np.where(more, second_moment(table.bounds, counts, total), values)
+        most = np.maximum(most, counts[:, -1])
+    quiet = flows.totals[:, count_flow(histogram)] <= 0
+    return flows.reading(
+        values,
+        (flows.mute(histogram), Reason.NOT_EXPORTED),
+        (flows.once, Reason.ONE_SCRAPE),
+        (quiet, Reason.NO_EVENTS),
+        (most <= 0, Reason.NOT_EXPORTED),
+    )
+
+
+def _percentile(flows: _Flows, histogram: str, ratio: float) -> Readings:
+    """Return a percentile of each group, from the list of bounds that most of its mass is in."""
+    values = np.full(flows.targets.groups, np.nan)
+    most = np.zeros(flows.targets.groups)
+    for table in flows.table.bucket_tables(histogram):
+        counts = flows.buckets(table)
+        more = counts[:, -1] > most
+        values = np.where(more, percentile(table.bounds, counts, ratio), values)
+        most = np.maximum(most, counts[:, -1])
+    quiet = flows.totals[:, count_flow(histogram)] <= 0
+    return flows.reading(
+        values,
+        (flows.mute(histogram), Reason.NOT_EXPORTED),
+        (quiet, Reason.NO_EVENTS),
+        # No buckets, or all of it below the first bound, where a histogram says nothing.
+        (np.isnan(values), Reason.NOT_EXPORTED),
+    )
+
+
+def _first_present(first: Readings, second: Readings) -> Readings:
+    """Return the first of two readings where it is present or the second isn't."""
+    use = ~first.present & second.present
+    return Readings(
+        np.where(use, second.values, first.values), np.where(use, second.reasons, first.reasons)
+    )

@@ -1,0 +1,152 @@
+"""Records of the online estimator: what it reads, how it remembers, what it hands on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .domain import Columns, FloatArray, IntArray
+from .operating_point import PARAMETERS
+from .profile_fit import FitStatus
+
+__all__ = [
+    "DEFAULT_SETTINGS",
+    "FEATURES",
+    "EstimatorSettings",
+    "EstimatorState",
+    "Observations",
+]
+
+# Figures that are kept of each operating point.
+FEATURES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatorSettings:
+    """How observations are remembered.
+
+    Attributes
+    ----------
+    slots : int
+        Operating points per variant.
+    same_point_ratio : float
+        Loads and lengths that differ by less are one operating point.
+    spacing_s : float
+        Windows closer than this overlap with the last one and are left out. [s]
+    half_life_s : float
+        After this long without news a point counts half. [s]
+    memory_requests : float
+        A point's means follow the newest windows over about so many requests.
+    half_trusted_requests : float
+        A point that rests on so many requests counts half: beyond a multiple of that it
+        is the law that is inexact and not the mean.
+    fewest_requests : float
+        A window with fewer requests says too little.
+    """
+
+    slots: int = 24
+    same_point_ratio: float = 0.15
+    spacing_s: float = 10.0
+    half_life_s: float = 4.0 * 3600.0
+    memory_requests: float = 2000.0
+    half_trusted_requests: float = 200.0
+    fewest_requests: float = 5.0
+
+
+DEFAULT_SETTINGS = EstimatorSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observations(Columns):
+    """Means over one window of a variant's replicas, per replica; one row per variant.
+
+    Attributes
+    ----------
+    requests : ndarray
+        Requests that finished in the window; 0 or NaN: nothing was observed.
+    arrival_rate_rps : ndarray
+        Prompts computed per replica and second.
+    decoding_requests : ndarray
+        Requests that decode, averaged over the window. From counters: (output tokens -
+        first tokens) per second x mean ITL, which beats a sampled gauge. [requests]
+    waiting_requests : ndarray
+        Requests that wait for a slot, averaged over the window; NaN: none known.
+    itl_s, ttft_s : ndarray
+        As the engine measured them; NaN: not. [s]
+    """
+
+    requests: FloatArray
+    arrival_rate_rps: FloatArray
+    decoding_requests: FloatArray
+    waiting_requests: FloatArray
+    itl_s: FloatArray
+    ttft_s: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EstimatorState:
+    """What one update hands to the next.
+
+    Attributes
+    ----------
+    names : tuple of str, length V
+    points : ndarray, shape (V, slots, 8)
+        Arrival rate, computed and held prompt tokens, decode steps, context tokens,
+        decoding requests, ITL and TTFT of each operating point.
+    requests : ndarray, shape (V, slots)
+        Requests that a point's means rest on; 0: free slot.
+    seen_s, taken_s : ndarray, shape (V, slots), (V,)
+        When a point was last heard of, and the variant at all. [s]
+    full : ndarray, shape (V, 5)
+        The last fit of all five parameters, which replaces the seed; NaN: none.
+    good : ndarray, shape (V, 5)
+        The last fit that passed the guard; NaN: none.
+    current : ndarray, shape (V, 5)
+        The profile in force; NaN: none.
+    status, condition, error : ndarray, shape (V,)
+        What `current` rests on, see `profile_fit.FittedProfiles`.
+    """
+
+    names: tuple[str, ...]
+    points: FloatArray
+    requests: FloatArray
+    seen_s: FloatArray
+    taken_s: FloatArray
+    full: FloatArray
+    good: FloatArray
+    current: FloatArray
+    status: IntArray
+    condition: FloatArray
+    error: FloatArray
+
+    @classmethod
+    def empty(
+        cls, names: tuple[str, ...] = (), *, settings: EstimatorSettings = DEFAULT_SETTINGS
+    ) -> "EstimatorState":
+        """Return the state of variants of which nothing was ever observed."""
+        count, slots = len(names), settings.slots
+        return cls(
+            names=names,
+            points=np.ones((count, slots, FEATURES)),
+            requests=np.zeros((count, slots)),
+            seen_s=np.full((count, slots), -np.inf),
+            taken_s=np.full(count, -np.inf),
+            full=np.full((count, len(PARAMETERS)), np.nan),
+            good=np.full((count, len(PARAMETERS)), np.nan),
+            current=np.full((count, len(PARAMETERS)), np.nan),
+            status=np.full(count, FitStatus.SEED, dtype=np.int64),
+            condition=np.full(count, np.inf),
+            error=np.full(count, np.inf),
+        )
+
+    def aligned(self, names: tuple[str, ...], settings: EstimatorSettings) -> "EstimatorState":
+        """Return the rows of `names`, new ones empty, forgetting all others."""
+        if names == self.names:
+            return self
+        fresh = self.empty(names, settings=settings)
+        row = {name: i for i, name in enumerate(self.names)}
+        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
+        if self.points.shape[1] != settings.slots:
+            return fresh
+        for name in self.__slots__[1:]:
+            getattr(fresh, name)[rows >= 0] = getattr(self, name)[rows[rows >= 0]]
+        return fresh
