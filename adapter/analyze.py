@@ -24,6 +24,7 @@ from optimizer import (
     FloatArray,
     IntArray,
     ModelTable,
+    Observations,
     PlanRequest,
     PlanState,
     Policy,
@@ -110,6 +111,7 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
             prefix_hit_ratio=lengths[model, len(_LENGTHS)],
         ),
         slo=catalog.slo,
+        observations=_observations(snapshot, replicas, policy.observation_window_s),
         policy=policy,
         state=memory.plan,
     )
@@ -322,6 +324,28 @@ def _replica_table(snapshot: Snapshot, replicas: _Replicas) -> ReplicaTable:
         waiting_requests=signal["waiting_requests"].values[use],
         kv_usage_ratio=signal["kv_usage_ratio"].values[use],
         kv_capacity_tokens=signal["kv_capacity_tokens"].values[use],
+    )
+
+
+def _observations(snapshot: Snapshot, replicas: _Replicas, window_s: float) -> Observations:
+    """Return what each variant's replicas did on average, for learning its profile."""
+    signal = snapshot.replica
+    use = replicas.ready & replicas.fresh
+
+    def mean(name: str) -> FloatArray:
+        return replicas.mean(signal[name], use)
+
+    # Of n output tokens of a request the first is its prefill's: the others are decoded.
+    decoded_tps = signal["output_token_rate_tps"].values - signal["first_token_rate_rps"].values
+    decoding = Readings.of(np.maximum(decoded_tps, 0.0) * signal["itl_mean_s"].values)
+    return Observations(
+        requests=replicas.total(np.nan_to_num(signal["completion_rate_rps"].values), use)
+        * window_s,
+        arrival_rate_rps=mean("first_token_rate_rps"),
+        decoding_requests=replicas.mean(decoding, use),
+        waiting_requests=mean("mean_waiting_requests"),
+        itl_s=mean("itl_mean_s"),
+        ttft_s=mean("ttft_mean_s"),
     )
 
 

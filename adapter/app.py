@@ -27,9 +27,9 @@ from .keda.server import KedaServer
 from .kube.reviews import connect_reviewer
 from .publish import SERVED_METRICS
 from .store import Store
+from .supervisor import supervise
 from .telemetry import Telemetry
 from .tls import ServingTls
-from .supervisor import supervise
 
 __all__ = ["serve"]
 

@@ -4,12 +4,20 @@ Built once per (re)load, so that a tick only looks things up.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from optimizer import BoolArray, FloatArray, IntArray, ServiceProfiles, SloTargets, Trust
+from optimizer import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    ServiceProfiles,
+    SloTargets,
+    Trust,
+    prior_profiles,
+)
 
 from .accelerators import assume
 from .config import Model, Profile, ServiceClass, Settings, Variant
@@ -41,8 +49,8 @@ class Catalog:
     active: BoolArray
     observed: BoolArray
     cold_start_s: FloatArray  # NaN: not declared
-    profile_trust: IntArray  # GIVEN or NONE
-    profiles: ServiceProfiles  # NaN rows where none is given
+    profile_trust: IntArray  # GIVEN, PRIOR or NONE
+    profiles: ServiceProfiles  # given, else the prior; NaN rows where a name says nothing
     max_batch_size: FloatArray  # declared with the profile; NaN: not
     max_queue_size: FloatArray
     max_batched_tokens: FloatArray
@@ -63,6 +71,7 @@ def build_catalog(settings: Settings) -> Catalog:
     profiles = [_model(settings, v.model).profiles.get(v.accelerator) for v in declared]
     costs = [_cost(settings, v) for v in declared]
     powers = [_power(settings, v) for v in declared]
+    known, trust = _with_priors(_profiles(profiles), declared)
     return Catalog(
         settings=settings,
         variants=keys,
@@ -85,8 +94,8 @@ def build_catalog(settings: Settings) -> Catalog:
         active=np.array([v.mode == "active" for v in declared], dtype=np.bool_),
         observed=np.array([v.mode == "observe" for v in declared], dtype=np.bool_),
         cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),
-        profile_trust=_ints([Trust.GIVEN if p is not None else Trust.NONE for p in profiles]),
-        profiles=_profiles(profiles),
+        profile_trust=trust,
+        profiles=known,
         max_batch_size=_floats([_or_nan(p and p.max_batch_size) for p in profiles]),
         max_queue_size=_floats([_or_nan(p and p.max_queue_size) for p in profiles]),
         max_batched_tokens=_floats([_or_nan(p and p.max_batched_tokens) for p in profiles]),
@@ -162,6 +171,26 @@ def _profiles(profiles: list[Profile | None]) -> ServiceProfiles:
         kv_slope_s=column("gamma_ms"),
         ttft_constant_s=column("ttft_constant_ms"),
     )
+
+
+def _with_priors(
+    given: ServiceProfiles, declared: Sequence[Variant]
+) -> tuple[ServiceProfiles, IntArray]:
+    """Fill in the roofline's guess where no profile is given; say which row is which."""
+    prior = prior_profiles(
+        [v.accelerator for v in declared],
+        [v.model for v in declared],
+        accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
+    )
+    absent = np.isnan(given.iteration_base_s)
+    filled = ServiceProfiles(
+        **{
+            name: np.where(absent, getattr(prior, name), getattr(given, name))
+            for name in ServiceProfiles.__dataclass_fields__
+        }
+    )
+    guessed = np.where(np.isfinite(filled.iteration_base_s), Trust.PRIOR, Trust.NONE)
+    return filled, np.where(absent, guessed, Trust.GIVEN).astype(np.int64)
 
 
 def _ms(profile: Profile | None, *names: str) -> float:

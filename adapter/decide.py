@@ -15,8 +15,6 @@ from .records import Publication, Snapshot, TickReport
 
 __all__ = ["DecisionMemory", "decide", "policy_of"]
 
-DEFAULT_COLD_START_S = 60.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecisionMemory:
@@ -35,12 +33,15 @@ class DecisionMemory:
 def policy_of(catalog: Catalog) -> Policy:
     """Return the decision's scalars as the settings give them."""
     settings = catalog.settings
+    source = settings.sources.prometheus or settings.sources.scraping
+    window_s = source.window_s if source is not None else 60.0
     return Policy(
         stability_margin_ratio=settings.stability_margin_ratio,
         down_window_s=settings.down_window_s,
         down_hysteresis_ratio=settings.down_hysteresis_ratio,
         change_price_ratio=settings.change_price_ratio,
         zero_after_s=settings.zero_after_s,
+        observation_window_s=window_s,
     )
 
 

@@ -83,7 +83,7 @@ def publish(
         texts={
             **catalog.texts,
             "dialect": snapshot.dialect,
-            "profile": tuple(_TRUST_WORDS[t] for t in variants.trust.tolist()),
+            "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
             "brake": tuple(_camel(Brake(b).name) for b in guarded.brake.tolist()),
         },
         max_decision_age_s=settings.max_decision_age_s,

@@ -94,9 +94,12 @@ class SelfMade:
                 Authority(_pem(certificate), key)
                 for certificate, key in zip(certificates, keys, strict=True)
             )
-            return cls(authorities, ServingPair(data["tls.crt"], data["tls.key"]))
+            state = cls(authorities, ServingPair(data["tls.crt"], data["tls.key"]))
+            for pair in (*state.authorities, state.pair):
+                _check_match(pair)
         except (KeyError, ValueError) as exc:
             raise ConfigError(f"the kept certificates can't be used: {exc!r}") from exc
+        return state
 
 
 def serving_names(*, service: str, namespace: str, host: str) -> tuple[str, ...]:
@@ -106,7 +109,9 @@ def serving_names(*, service: str, namespace: str, host: str) -> tuple[str, ...]
     a person on this machine would type.
     """
     names = (f"{service}.{namespace}.svc",)
-    return (*names, *_LOOPBACK_NAMES) if _is_loopback(host) else names
+    if not _is_loopback(host):
+        return names
+    return tuple(dict.fromkeys((*names, *_LOOPBACK_NAMES, host)))
 
 
 def renewed(state: SelfMade | None, names: tuple[str, ...], now: datetime) -> SelfMade:
@@ -251,6 +256,13 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 _KEY_END = "-----END PRIVATE KEY-----\n"
+
+
+def _check_match(pair: ServingPair) -> None:
+    """Raise ValueError unless the pair's key is its certificate's."""
+    key = serialization.load_pem_private_key(pair.key_pem, password=None)
+    if key.public_key() != pair.certificate.public_key():
+        raise ValueError("a private key doesn't belong to its certificate")
 
 
 def _key_parts(pem: bytes) -> list[str]:

@@ -24,6 +24,9 @@ from .domain import (
     Workloads,
 )
 from .errors import IdentifiabilityError, InvalidInputError, OptimizerError
+from .estimator_state import Observations
+from .plan import plan
+from .priors import prior_profiles
 
 __all__ = [
     "Binding",
@@ -34,6 +37,7 @@ __all__ = [
     "IntArray",
     "InvalidInputError",
     "ModelTable",
+    "Observations",
     "OptimizerError",
     "Plan",
     "PlanRequest",
@@ -45,4 +49,6 @@ __all__ = [
     "Trust",
     "VariantTable",
     "Workloads",
+    "plan",
+    "prior_profiles",
 ]

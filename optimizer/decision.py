@@ -20,6 +20,7 @@ from .domain import (
     SloTargets,
     Workloads,
 )
+from .estimator_state import EstimatorState, Observations
 
 __all__ = [
     "Binding",
@@ -66,6 +67,8 @@ class Policy:
         A cheaper mix must save at least this share of the model's cost.
     zero_after_s : float
         A variant with a minimum of zero goes there after this long without demand. [s]
+    observation_window_s : float
+        Length of the window that the readings are means over. [s]
     """
 
     stability_margin_ratio: float = 0.1
@@ -73,6 +76,7 @@ class Policy:
     down_hysteresis_ratio: float = 0.1
     change_price_ratio: float = 0.05
     zero_after_s: float = 600.0
+    observation_window_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,6 +133,8 @@ class PlanState:
     variant_names : tuple of str
     desired : ndarray of int, shape (variants,)
         The last plan's counts.
+    estimator : EstimatorState
+        What profiles were learned from.
     """
 
     model_names: tuple[str, ...]
@@ -137,6 +143,7 @@ class PlanState:
     seen_demand_s: FloatArray
     variant_names: tuple[str, ...]
     desired: IntArray
+    estimator: EstimatorState
 
     @classmethod
     def empty(cls) -> "PlanState":
@@ -148,6 +155,7 @@ class PlanState:
             seen_demand_s=np.empty(0),
             variant_names=(),
             desired=np.empty(0, dtype=np.int64),
+            estimator=EstimatorState.empty(),
         )
 
 
@@ -155,7 +163,8 @@ class PlanState:
 class PlanRequest:
     """Everything a decision depends on, the time included.
 
-    `profiles`, `limits`, `workloads` and `slo` have one row per variant.
+    `profiles`, `limits`, `workloads`, `slo` and `observations` have one row per variant;
+    `profiles` are given ones, or priors that learning starts from.
     """
 
     now_s: float
@@ -168,6 +177,7 @@ class PlanRequest:
     limits: EngineLimits
     workloads: Workloads
     slo: SloTargets
+    observations: Observations
     policy: Policy
     state: PlanState
 
@@ -194,5 +204,6 @@ class Plan:
     power_w: FloatArray
     slo_feasible: BoolArray
     memory_bound: BoolArray
+    trust: IntArray  # of the profiles that were used
     traffic_ratio: FloatArray
     state: PlanState

@@ -1,8 +1,10 @@
 """PROVISIONAL (lead, for wiring only): replaced by the numerics helper's module."""
 
 from dataclasses import dataclass
+
 import numpy as np
-from .domain import BoolArray, FloatArray
+
+from .domain import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ class Capacity:
     """What one replica of each variant carries, and whether that holds the SLO."""
 
     rate_rps: FloatArray
+    known: BoolArray  # False: the rate is a stand-in
     slo_feasible: BoolArray
     memory_bound: BoolArray
 
@@ -55,12 +56,30 @@ def replica_capacity(request: PlanRequest) -> Capacity:
         stability_margin_ratio=request.policy.stability_margin_ratio,
     )
     feasible = sizing.status == SizingStatus.OK
-    model = request.variants.model
-    anyone = np.bincount(model[feasible], minlength=len(request.model_names)) > 0
+    model, count = request.variants.model, len(request.model_names)
+    anyone = any_of(model, feasible, count)
     rate = np.where(anyone[model], np.where(feasible, sizing.rate_rps, 0.0), sizing.stable_rps)
+    known = np.isfinite(sizing.stable_rps)
     return Capacity(
-        rate_rps=np.nan_to_num(rate), slo_feasible=feasible, memory_bound=sizing.memory_bound
+        rate_rps=np.where(known, rate, _nominal_rate(model, rate, known, count)),
+        known=known,
+        slo_feasible=feasible,
+        memory_bound=sizing.memory_bound,
     )
+
+
+def _nominal_rate(
+    model: IntArray, rate_rps: FloatArray, known: BoolArray, count: int
+) -> FloatArray:
+    """Return a rate for variants of which nothing is known: that of their siblings, else 1.
+
+    Their need comes from the engines' state, in replicas; any rate converts it to demand
+    and back, as long as one model's variants are measured alike.
+    """
+    total = np.bincount(model[known], weights=rate_rps[known], minlength=count)
+    number = np.bincount(model[known], minlength=count)
+    mean = np.divide(total, number, out=np.ones(count), where=number > 0)
+    return np.where(mean > 0, mean, 1.0)[model]
 
 
 def required(request: PlanRequest, capacity: Capacity) -> Need:
@@ -90,7 +109,8 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
     idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
     now = np.where(idle & known, now, np.maximum(now, TRICKLE_RPS))
     with np.errstate(divide="ignore", invalid="ignore"):
-        alone = np.where(rate > 0, np.ceil(np.where(known, offered, np.nan)[model] / rate), np.nan)
+        alone = np.ceil(np.where(known, offered, np.nan)[model] / rate)
+        alone = np.where((rate > 0) & capacity.known, alone, np.nan)
     return Need(
         known=known,
         now_rps=now,

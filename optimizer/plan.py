@@ -11,7 +11,9 @@ import numpy as np
 
 from .decision import Binding, Plan, PlanRequest, PlanState
 from .domain import BoolArray, FloatArray, IntArray
+from .estimator_state import EstimatorState
 from .latency import Prediction, predict
+from .learning import with_learned_profiles
 from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required
 from .saturation_paper import paper_targets
 from .stabilization import Settlement, settle
@@ -50,10 +52,12 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
         limits=request.limits.take(order),
         workloads=request.workloads.take(order),
         slo=request.slo.take(order),
+        observations=request.observations.take(order),
     )
 
 
 def _plan_ordered(request: PlanRequest) -> Plan:
+    request, estimator = with_learned_profiles(request)
     capacity = replica_capacity(request)
     need = required(request, capacity)
     lowest, highest, frozen = _bounds(request, need)
@@ -76,9 +80,9 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         binding=_binding(request, settled, capacity, need, frozen, highest),
         demand_replicas=need.demand_replicas,
         saturation_replicas=need.saturation_replicas,
-        capacity_rps=capacity.rate_rps,
+        capacity_rps=np.where(capacity.known, capacity.rate_rps, np.nan),
         share_rps=share_rps,
-        utilization_ratio=_utilization(request, capacity.rate_rps),
+        utilization_ratio=_utilization(request, capacity),
         ttft_mean_s=prediction.ttft_mean_s,
         ttft_s=prediction.ttft_s,
         itl_mean_s=prediction.itl_mean_s,
@@ -86,8 +90,9 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         power_w=_power_w(request, desired, prediction),
         slo_feasible=capacity.slo_feasible,
         memory_bound=capacity.memory_bound,
+        trust=request.variants.trust,
         traffic_ratio=_traffic(request, share_rps),
-        state=_state(request, need, desired),
+        state=_state(request, need, desired, estimator),
     )
 
 
@@ -150,9 +155,10 @@ def _traffic(request: PlanRequest, share_rps: FloatArray) -> FloatArray:
     return np.divide(share_rps, offered, out=np.full_like(share_rps, np.nan), where=offered > 0)
 
 
-def _utilization(request: PlanRequest, rate_rps: FloatArray) -> FloatArray:
-    """Return demand over what the current replicas carry within the SLO."""
+def _utilization(request: PlanRequest, capacity: Capacity) -> FloatArray:
+    """Return demand over what the current replicas carry within the SLO; NaN: unknown."""
     model, count = request.variants.model, len(request.model_names)
+    rate_rps = np.where(capacity.known, capacity.rate_rps, np.nan)
     carried = np.bincount(
         model, weights=request.variants.current_replicas * rate_rps, minlength=count
     )
@@ -185,7 +191,9 @@ def _power_w(request: PlanRequest, counts: IntArray, prediction: Prediction) -> 
     return counts * (variants.power_idle_w + busy * span)
 
 
-def _state(request: PlanRequest, need: Need, desired: IntArray) -> PlanState:
+def _state(
+    request: PlanRequest, need: Need, desired: IntArray, estimator: EstimatorState
+) -> PlanState:
     return PlanState(
         model_names=request.model_names,
         bucket_start_s=need.memory.bucket_start_s,
@@ -193,6 +201,7 @@ def _state(request: PlanRequest, need: Need, desired: IntArray) -> PlanState:
         seen_demand_s=need.memory.seen_demand_s,
         variant_names=request.variant_names,
         desired=desired,
+        estimator=estimator,
     )
 
 
@@ -208,7 +217,8 @@ def _binding(
     variants, model = request.variants, request.variants.model
     count = len(request.model_names)
     desired = settled.desired
-    infeasible = ~any_of(model, capacity.slo_feasible, count)[model]
+    refused = any_of(model, capacity.known & ~capacity.slo_feasible, count)
+    infeasible = (refused & ~any_of(model, capacity.slo_feasible, count))[model]
     short = ~settled.covered[model]
     grew = desired > variants.current_replicas
     conditions = [

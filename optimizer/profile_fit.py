@@ -43,9 +43,9 @@ _FULL = np.eye(len(PARAMETERS))
 _LOAD = np.stack([_BASE, _DECODE + _PREFILL + _KV], axis=1)
 _GUESS = np.stack([_BASE, _DECODE + _PREFILL], axis=1)
 # How hard a seed holds what the observations leave open, against observations that are
-# right within a tenth: one that is right within a factor of e, and one that isn't known
-# to be right within several powers of ten.
-KNOWN_SEED = 0.1**2
+# right within 3 %: one that is right within a factor of e, and one that isn't known to be
+# right within several powers of ten.
+KNOWN_SEED = 0.03**2
 GENERIC_SEED = 0.01**2
 
 

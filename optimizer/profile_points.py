@@ -80,7 +80,7 @@ class FitProblem:
         there = np.isfinite(observed) & (points.weight[..., None] > 0)
         weight = np.where(there, points.weight[..., None] * np.array([1.0, _TTFT_WEIGHT]), 0.0)
         return fit_logarithms(
-            _model(points, self.dispersion),
+            self.model(),
             observed=observed,
             weight=weight,
             center=self.anchor,
@@ -90,31 +90,37 @@ class FitProblem:
             iterations=iterations,
         )
 
+    def model(self) -> Model:
+        """Return the law at the observed loads, and its derivatives, as functions of θ.
 
-def _model(points: Points, dispersion: float) -> Model:
-    """Return the law at the observed loads, and its derivatives, as functions of θ.
+        Where the number that decodes was measured, the law is linear: its coefficients
+        come from what was measured. Where it wasn't, it follows from the rate and moves
+        with θ.
+        """
+        points, load, dispersion = self.points, self.points.load, self.dispersion
+        measured = np.isfinite(points.decoding_requests)
+        per_request = load.arrival_rate_rps * load.decode_steps
 
-    Where the number that decodes was measured, the law is linear: its coefficients come
-    from what was measured. Where it wasn't, it follows from the rate and moves with θ.
-    """
-    load, measured = points.load, np.isfinite(points.decoding_requests)
-    per_request = load.arrival_rate_rps * load.decode_steps
+        def predicted(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
+            theta = parameters[:, None, :]
+            by_rate, stretch = step_at_rate(theta, load, dispersion=dispersion)
+            seen = measured & np.isfinite(points.itl_s)
+            step_s = np.where(seen, points.itl_s, by_rate)
+            decoding = np.where(measured, points.decoding_requests, per_request * step_s)
+            rows = design(load, step_s=step_s, decoding_requests=decoding, dispersion=dispersion)
+            itl, ttft = rows.latencies_s(theta)
+            # A longer step delays a first token by what decodes and starts beside it, and
+            # by being met more often.
+            each = theta[..., 1] + load.context_tokens * theta[..., 3]
+            started = load.arrival_rate_rps * load.prompt_tokens * theta[..., 2]
+            met = (0.5 - rows.half_busy) * step_s
+            beside = per_request * (each + met) + dispersion * started
+            by_step = rows.half_busy + np.where(measured, 0.0, beside)
+            d_itl = rows.itl * np.where(measured, 1.0, stretch)[..., None]
+            d_ttft = rows.ttft + by_step[..., None] * d_itl
+            return (
+                np.stack([np.where(measured, itl, by_rate), ttft], axis=-1),
+                np.stack([d_itl, d_ttft], axis=-2),
+            )
 
-    def predicted(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
-        theta = parameters[:, None, :]
-        by_rate, stretch = step_at_rate(theta, load, dispersion=dispersion)
-        seen = measured & np.isfinite(points.itl_s)
-        step_s = np.where(seen, points.itl_s, by_rate)
-        decoding = np.where(measured, points.decoding_requests, per_request * step_s)
-        rows = design(load, step_s=step_s, decoding_requests=decoding, dispersion=dispersion)
-        itl, ttft = rows.latencies_s(theta)
-        each = theta[..., 1] + load.context_tokens * theta[..., 3]
-        by_step = rows.half_busy + np.where(measured, 0.0, per_request * each)
-        d_itl = rows.itl * np.where(measured, 1.0, stretch)[..., None]
-        d_ttft = rows.ttft + by_step[..., None] * d_itl
-        return (
-            np.stack([np.where(measured, itl, by_rate), ttft], axis=-1),
-            np.stack([d_itl, d_ttft], axis=-2),
-        )
-
-    return predicted
+        return predicted

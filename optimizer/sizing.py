@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+
 import numpy as np
+
 from .domain import BoolArray, FloatArray, IntArray
 from .latency import work
 

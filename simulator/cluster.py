@@ -60,7 +60,7 @@ class Cluster:
         self._on_end = on_end
         self._replicas: list[Replica] = []
         self._sent: dict[int, _Sent] = {}
-        self._backlog: dict[str, deque[Request]] = {model: deque() for model in streams}
+        self._backlog: dict[str, deque[Request]] = {each.model: deque() for each in variants}
         self._created: dict[str, int] = dict.fromkeys(self.variants, 0)
         self._keys = 0
 

@@ -100,10 +100,15 @@ class Fleet:
     async def stop(self) -> None:
         """Close everything; a failure of the fleet while it ran is raised here."""
         ticking, self._ticking = self._ticking, None
-        if ticking is not None:
-            ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ticking
+        try:
+            if ticking is not None:
+                ticking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ticking
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
         runners = [listener.runner for listener in self._listeners.values()]
         if self._discovery is not None:
             runners.append(self._discovery)
@@ -146,8 +151,9 @@ class Fleet:
         """Open listeners for replicas that are new, close those of replicas that are gone."""
         async with self._lock:
             there = {replica.name: replica for replica in self.cluster.replicas}
-            for name in there.keys() - self._listeners.keys():
-                self._listeners[name] = await self._listen(there[name])
+            for name, replica in there.items():
+                if name not in self._listeners:
+                    self._listeners[name] = await self._listen(replica)
             gone = [self._listeners.pop(name) for name in self._listeners.keys() - there.keys()]
             await asyncio.gather(*(listener.runner.cleanup() for listener in gone))
 

@@ -4,7 +4,7 @@ A dialect is data (`dialects.yaml`, and `dialects:` in the settings); nothing he
 The only thing read is the file that comes with this package.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Any, cast
@@ -14,8 +14,9 @@ import yaml
 from ..config import DialectSettings
 from ..errors import ConfigError
 from .dialect_table import Dialect, DialectTable
+from .selectors import canonical
 
-__all__ = ["builtin_dialects", "load_dialects"]
+__all__ = ["builtin_dialects", "load_dialects", "wanted_names"]
 
 _DEFAULT_MODEL_LABEL = "model_name"
 
@@ -79,3 +80,19 @@ def _dialect(name: str, added: _Tables, builtin: _Tables, children: tuple[str, .
         terms={**terms, **own.terms},
         histograms={**histograms, **own.histograms},
     )
+
+
+def wanted_names(dialects: Iterable[Dialect]) -> tuple[set[str], dict[str, set[str]]]:
+    """Return the sample names that the dialects read, and the labels of facts that they keep.
+
+    Both are in the two spellings that servers use for a colon.
+    """
+    wanted: set[str] = set()
+    facts: dict[str, set[str]] = {}
+    for dialect in dialects:
+        for selector in dialect.selectors():
+            wanted.update({selector.name, canonical(selector.name)})
+        for name, labels in dialect.fact_labels().items():
+            for spelling in (name, canonical(name)):
+                facts.setdefault(spelling, set()).update(labels)
+    return wanted - facts.keys(), facts

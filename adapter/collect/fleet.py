@@ -48,7 +48,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fleet:
-    """All replicas of all variants. Counts are the lists' own; -1: no list yet, or nobody says."""
+    """All replicas of all variants; counts are the lists' own, -1 where they don't say."""
 
     replicas: tuple[Replica, ...]
     current: NDArray[np.int64]
@@ -69,15 +69,19 @@ def parse_groups(body: bytes) -> tuple[Group, ...]:
         raise ValueError(f"the list is no JSON: {exc}") from exc
     except RecursionError as exc:
         raise ValueError("the list is nested too deeply") from exc
-    if not isinstance(content, list):
-        raise ValueError(f"expected a JSON list of target groups, got {type(content).__name__}")
-    return tuple(_group(item, place) for place, item in enumerate(content))
+    match content:
+        case list():
+            return tuple(_group(item, place) for place, item in enumerate(content))
+    raise ValueError(f"expected a JSON list of target groups, got {type(content).__name__}")
 
 
 def _group(item: Any, place: int) -> Group:
-    targets = item.get("targets", []) if isinstance(item, dict) else None
-    labels = item.get("labels", {}) if isinstance(item, dict) else None
-    if not _is_strings(targets) or not isinstance(labels, dict) or not _is_strings(labels.values()):
+    targets: Any = None
+    labels: Any = None
+    if isinstance(item, dict):
+        targets, labels = item.get("targets", []), item.get("labels", {})
+    sound = isinstance(targets, list) and isinstance(labels, dict)
+    if not sound or not _strings(targets, labels.values()):
         raise ValueError(f'group {place}: expected {{"targets": [host:port], "labels": {{}}}}')
     state = labels.get("state", "ready")
     if state not in _STATES:
@@ -95,8 +99,8 @@ def _group(item: Any, place: int) -> Group:
     )
 
 
-def _is_strings(values: Any) -> bool:
-    return isinstance(values, Iterable) and all(isinstance(value, str) for value in values)
+def _strings(*several: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for values in several for value in values)
 
 
 @dataclass(slots=True)
@@ -137,11 +141,13 @@ def build_fleet(
     for row, variant in enumerate(settings.variants):
         listing = _list(variant, shared, shared_by_key, own)
         states = [state for state, _ in listing.replicas.values()]
-        counted = listing.known and not listing.static
-        current.append(_count(states, counted, ReplicaState.STARTING, ReplicaState.READY))
-        ready.append(_count(states, counted, ReplicaState.READY))
+        starting, running = states.count(ReplicaState.STARTING), states.count(ReplicaState.READY)
         if listing.static:
-            current[-1] = len(states)
+            current.append(len(states))
+            ready.append(-1)
+        else:
+            current.append(starting + running if listing.known else -1)
+            ready.append(running if listing.known else -1)
         for name, (state, urls) in listing.replicas.items():
             unique = name if name not in taken else f"{variant.namespace}/{variant.name}/{name}"
             taken.add(unique)
@@ -183,7 +189,3 @@ def _is_of(group: Group, variant: Variant) -> bool:
     """Return whether a group of a variant's own list is that variant's: labels may be left out."""
     same_name = group.variant in {"", variant.name}
     return same_name and group.namespace in {"", variant.namespace}
-
-
-def _count(states: list[ReplicaState | None], counted: bool, *which: ReplicaState) -> int:
-    return sum(state in which for state in states) if counted else -1

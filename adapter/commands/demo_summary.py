@@ -41,17 +41,17 @@ class Totals:
     _last: dict[str, int] = field(default_factory=dict)
 
     def observe(
-        self, counts: Mapping[str, int], price_per_hour: Mapping[str, float], s: float
+        self, counts: Mapping[str, int], price_per_hour: Mapping[str, float], seconds: float
     ) -> None:
-        """Add `s` seconds in which the variants had `counts` replicas."""
+        """Add `seconds` in which the variants had `counts` replicas."""
         for name, count in counts.items():
             self.lowest[name] = min(self.lowest.get(name, count), count)
             self.highest[name] = max(self.highest.get(name, count), count)
             before = self._last.get(name, count)
             self.rises += count > before
             self.falls += count < before
-            self.cost += count * price_per_hour[name] * s / 3600.0
-            self.replica_seconds += count * s
+            self.cost += count * price_per_hour[name] * seconds / 3600.0
+            self.replica_seconds += count * seconds
         self._last = dict(counts)
 
 
@@ -95,8 +95,9 @@ class Summary:
                 f"{met} within both targets"
             ),
             (
-                f"SLO: {self.windows_judged} windows of 10 s judged, {len(self.slo_misses)} missed, "
-                f"{self.windows_excused} excused (burst and the cold start after it)"
+                f"SLO: {self.windows_judged} windows of 10 s judged, "
+                f"{len(self.slo_misses)} missed, {self.windows_excused} excused "
+                "(burst and the cold start after it)"
             ),
             *(f"  missed: {miss}" for miss in self.slo_misses),
             (

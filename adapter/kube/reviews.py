@@ -158,18 +158,12 @@ class KubeReviewer:
 
     async def _review(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the status of a review, asked again while the API server is unavailable."""
-        for pause_s in (*self._retry_pauses_s, None):
+        for pause_s in self._retry_pauses_s:
             try:
-                document = await self._call("POST", path, body=body)
-                break
+                return _status(await self._call("POST", path, body=body))
             except KubeUnavailableError:
-                if pause_s is None:
-                    raise
                 await asyncio.sleep(pause_s)
-        status = document.get("status")
-        if not isinstance(status, Mapping):
-            raise KubeUnavailableError(f"POST {path}: the answer has no status")
-        return status
+        return _status(await self._call("POST", path, body=body))
 
     async def _call(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None
@@ -245,6 +239,13 @@ def _parsed(raw: bytes) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
         raise KubeUnavailableError(f"the API server's answer is not an object: {raw[:80]!r}")
     return document
+
+
+def _status(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    status = document.get("status")
+    if not isinstance(status, Mapping):
+        raise KubeUnavailableError("the API server's answer to a review has no status")
+    return status
 
 
 def _data(document: Mapping[str, Any]) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from optimizer.decision import Binding, PlanState, Policy, VariantTable
+from optimizer.estimator_state import EstimatorState
 from optimizer.stabilization import remember_demand, settle
 
 POLICY = Policy(down_window_s=60.0, down_hysteresis_ratio=0.1, change_price_ratio=0.05)
@@ -121,6 +122,7 @@ def remember(state, demand, now_s, names=("m",)):
         seen_demand_s=memory.seen_demand_s,
         variant_names=(),
         desired=np.empty(0, dtype=np.int64),
+        estimator=EstimatorState.empty(),
     )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import time
 
 import numpy as np
 import pytest
@@ -138,6 +139,30 @@ def test_noise_is_the_same_in_both_builds_and_has_mean_one():
     np.testing.assert_array_equal(compiled.finish_s, plain.finish_s)
     assert not np.array_equal(compiled.finish_s, simulate(spec, *requests, seed=5).finish_s)
     assert compiled.totals.busy_s == pytest.approx(4000 * 0.01, rel=0.02)
+
+
+@needs_numba
+def test_a_hundred_thousand_requests_take_less_than_a_core_second():
+    """At a batch of 64 and 200 tokens of output; three times faster where it was written."""
+    random = np.random.default_rng(16)
+    count = 100_000
+    spec = EngineSpec(
+        iteration_base_s=0.0065,
+        decode_slope_s=2e-5,
+        prefill_slope_s=2e-5,
+        kv_slope_s=5e-8,
+        max_num_seqs=64,
+    )
+    requests = (
+        poisson(random, 60.0, count),
+        random.integers(1, 800, count),
+        random.geometric(1.0 / 200.0, count),
+    )
+    simulate(spec, *(column[:10] for column in requests))  # compile
+    started_s = time.process_time()
+    outcome = simulate(spec, *requests)
+    assert time.process_time() - started_s < 1.0
+    assert outcome.totals.generated_tokens / outcome.totals.steps > 63.0
 
 
 def plainly(spec, *requests, **more):

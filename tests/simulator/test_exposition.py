@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_bounds_read_by_the_official_parser_are_the_same():
     assert bounds(ours) == bounds(next(recordings()))
 
 
+@lru_cache(maxsize=2)
 def samples(text):
     return {
         (sample.name, *sorted((k, v) for k, v in sample.labels.items() if k != "model_name")): (

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.errors import InvalidInputError
-from simulator import live
+from simulator import live, state
 from simulator.engine import EngineSpec, RequestStatus, simulate
 from simulator.live import LiveEngine
 
 from .reference_engine import ReferenceEngine
-from .test_engine_exact import TICK_S, specs, workloads
+from .test_engine_exact import TICK_S, histogram, specs, workloads
 
 
 def drive(engine, workload, moments_s):
@@ -50,6 +50,10 @@ def test_how_often_it_is_advanced_changes_nothing(spec, workload, pauses):
             np.testing.assert_equal(getattr(request, name), getattr(offline, name)[request.key])
     assert engine.in_flight == engine.running == engine.waiting == 0
     assert engine.kv_cache_usage_ratio == 0.0
+    counted = ReferenceEngine(spec, *workload).run().counted
+    bounds = np.array(state.ITL_BOUNDS_S)
+    np.testing.assert_array_equal(engine.meters.itl_counts, histogram(counted.itl_s, bounds))
+    assert engine.meters.totals[state.STEPS] == counted.steps
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,6 +73,20 @@ def test_forgetting_ended_requests_changes_nothing(spec, workload, pauses):
         assert request.status == RequestStatus[expected.status.upper()]
         np.testing.assert_equal(request.first_token_s, expected.first_token_s)
         np.testing.assert_equal(request.finish_s, expected.finish_s)
+
+
+def test_noise_is_drawn_per_step_however_it_is_advanced():
+    spec = EngineSpec(iteration_base_s=0.01, max_num_seqs=4, step_noise_cv=0.5)
+    random = np.random.default_rng(3)
+    ones = np.ones(60, dtype=np.int64)
+    workload = (np.cumsum(random.exponential(0.05, 60)), ones, ones * 9, ones * 0)
+    offline = simulate(spec, *workload[:3], seed=8, compiled=False)
+    start_s = float(workload[0][0])
+    pauses = random.uniform(0.0, 4.0, 300).tolist()
+    for moments_s in ([], pauses):
+        ended = drive(LiveEngine(spec, start_s=start_s, seed=8), workload, moments_s)
+        finish_s = {request.key: request.finish_s for request in ended}
+        assert [finish_s[key] for key in range(60)] == offline.finish_s.tolist()
 
 
 def test_what_is_not_over_yet_is_not_told():

@@ -1,0 +1,240 @@
+"""How many requests a replica has in service, and how many wait: the engine's own chain.
+
+Decoding is processor sharing in the time that prompts leave over. With n requests in
+service and prompts arriving at rate λ, iterations last (base + n W / (c + D)) / (1 - λ S)
+and requests end at the rate
+
+    μ(n) = n (1 - λ S) / ((c + D) base + n W).
+
+Where the slots are full, prompts start as fast as requests end, and 1 - λ S becomes
+1 - μ S: the closed law of `service`. Memory is a random number of slots: each state is a
+mixture of both, and in the full part requests are preempted and computed again. Prompts
+hold up decoding, so that arrivals act as if clustered (`dispersion`): the chain is one
+of geometric batch arrivals, cut at the limit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .concurrency import slots
+from .dispersion import clustering, queue_variability
+from .domain import Columns, EngineLimits, FloatArray, IntArray, ServiceProfiles, Workloads
+from .queueing import Chain, Stationary, stationary
+from .service import RequestWork, prefill_steps, request_work
+
+__all__ = [
+    "Replica",
+    "States",
+    "build_replica",
+    "build_states",
+    "build_work",
+    "occupancy",
+]
+
+# The number of requests that memory holds is followed this many scales beyond its mean.
+_SCALES_BEYOND = 5.0
+# ... and isn't felt in states this many scales below its mean.
+_UNFELT = 30.0
+# Least spread of that number, as a share of its mean.
+_LEAST_SPREAD = 0.01
+_LEAST_SERVED = 0.1
+_MANY = 1e6
+# Stands for the service rate of states that a row doesn't have: never entered.
+_NEVER = 1e300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Replica(Columns):
+    """What the chain needs to know of one replica, a column entry per variant.
+
+    Attributes
+    ----------
+    last : ndarray of int, >= 1
+        Last state of the chain with rates of its own.
+    memory, memory_scale : ndarray
+        As in `concurrency.Slots`, the scale at least a little.
+    full_batch : ndarray
+        Requests in service in the last state.
+    full_rate_rps : ndarray
+        Service rate there, preemptions included. [requests/s]
+    recompute_s : ndarray
+        Work per completed request that preemption repeats in a full memory whose batch
+        is small. [s]
+    variability : ndarray
+        Of the queue, see `dispersion`.
+    queue_limit : ndarray
+    """
+
+    last: IntArray
+    memory: FloatArray
+    memory_scale: FloatArray
+    full_batch: FloatArray
+    full_rate_rps: FloatArray
+    recompute_s: FloatArray
+    variability: FloatArray
+    queue_limit: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class States:
+    """Tables over states n = 0..N of a block of replicas, padded to the longest.
+
+    Attributes
+    ----------
+    in_service : ndarray, shape (V, N + 1), or (1, N + 1) where memory bounds no row
+    full : ndarray, shape (V, N + 1)
+        Probability that no slot is free.
+    closed_rate_rps : ndarray, shape (V, N), n = 1..N
+        μ(n) over 1 - λ S (1 - full). [requests/s]
+    ahead : ndarray, shape (V, N), n = 0..N-1
+        States from n to the row's last.
+    """
+
+    replica: Replica
+    work: RequestWork
+    in_service: FloatArray
+    full: FloatArray
+    closed_rate_rps: FloatArray
+    ahead: FloatArray
+
+    def take(self, rows: IntArray) -> "States":
+        """Return the states of some rows."""
+        return States(
+            replica=self.replica.take(rows),
+            work=self.work.take(rows),
+            in_service=self.in_service if len(self.in_service) == 1 else self.in_service[rows],
+            full=self.full[rows],
+            closed_rate_rps=self.closed_rate_rps[rows],
+            ahead=self.ahead[rows],
+        )
+
+
+def build_work(
+    profiles: ServiceProfiles, workloads: Workloads, limits: EngineLimits
+) -> RequestWork:
+    """Return what requests cost when a prompt has an iteration's budget to itself."""
+    alone = np.ones(len(workloads))
+    return request_work(profiles, workloads, prefill_steps(workloads, limits, alone))
+
+
+def build_replica(work: RequestWork, workloads: Workloads, limits: EngineLimits) -> Replica:
+    """Return the limits of the chain and what happens at them.
+
+    Notes
+    -----
+    Preemption (recompute, youngest first): the free memory after an admission is uniform
+    below what the next request needs, and outputs eat into it, D tokens per completed
+    request; each time it runs out, as many prompt tokens are computed again. Requests
+    that end in the same step pay for growth first, which leaves the exp(-n / D) of steps
+    without an end.
+    """
+    bounds = slots(workloads, limits, work)
+    scale = np.maximum(bounds.memory_scale, _LEAST_SPREAD * np.minimum(bounds.memory, _MANY))
+    reach = np.ceil(np.minimum(bounds.memory + _SCALES_BEYOND * scale, _MANY))
+    last = np.clip(np.minimum(bounds.walls, reach), 1.0, _MANY)
+    decode = work.decode_steps
+    repeated = decode * work.prefill_s / np.maximum(workloads.prompt_tokens_mean, 1.0)
+    full_batch, fullness = _in_service(last, bounds.memory, scale)
+    again = fullness * _recomputed_s(repeated, decode, full_batch)
+    steps = work.prefill_steps + decode
+    each = work.prefill_s + work.decode_s + again
+    return Replica(
+        last=last.astype(np.int64),
+        memory=bounds.memory,
+        memory_scale=scale,
+        full_batch=full_batch,
+        full_rate_rps=full_batch / (steps * work.iteration_base_s + full_batch * each),
+        recompute_s=repeated,
+        variability=queue_variability(work, full_batch),
+        queue_limit=limits.max_queue_size.astype(np.float64),
+    )
+
+
+def build_states(replica: Replica, work: RequestWork) -> States:
+    """Return the tables over states of these replicas."""
+    sizes = np.arange(int(replica.last.max()) + 1, dtype=np.float64)[None, :]
+    memory, scale = replica.memory[:, None], replica.memory_scale[:, None]
+    last = replica.last[:, None]
+    if np.all(replica.memory - _UNFELT * replica.memory_scale >= replica.last):
+        in_service, full = sizes, np.zeros((len(last), sizes.shape[1]))
+        again = 0.0
+    else:
+        in_service, full = _in_service(sizes, memory, scale)
+        decode = work.decode_steps[:, None]
+        again = full * _recomputed_s(replica.recompute_s[:, None], decode, in_service)
+        again = again[:, 1:]
+    full = np.where(sizes >= last, 1.0, full)
+    served, waits = in_service[:, 1:], full[:, 1:]
+    steps_s = ((work.prefill_steps + work.decode_steps) * work.iteration_base_s)[:, None]
+    each = work.decode_s[:, None] + again + work.prefill_s[:, None] * waits
+    rate = served / (steps_s + served * each)
+    return States(
+        replica=replica,
+        work=work,
+        in_service=in_service,
+        full=full,
+        closed_rate_rps=np.where(sizes[:, 1:] > last, _NEVER, rate),
+        ahead=np.maximum(last - sizes[:, :-1], 0.0),
+    )
+
+
+def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
+    """Return how many requests are in service and wait at this rate.
+
+    Parameters
+    ----------
+    states : States, V rows
+    arrival_rate_rps : array, shape (V,), > 0
+        λ; at or above the full rate is overload, with an answer. [requests/s]
+
+    Returns
+    -------
+    Stationary
+
+    Notes
+    -----
+    Clusters of geometric size with mean V that end at the last state, N: from state n
+    one holds B(n) = V - (V - 1) b^(N - n) requests on average, b = 1 - 1/V. Crossings of
+    the level above n are then
+
+        μ(n + 1) p(n + 1) = λ p(n) / B(n) + b μ(n) p(n),
+
+    and they add up to λ whatever V is.
+    """
+    replica, work = states.replica, states.work
+    carried = np.minimum(arrival_rate_rps, replica.full_rate_rps)
+    size = clustering(work, carried, replica.full_batch)[:, None]
+    going_on = 1.0 - 1.0 / size
+    prompts = (carried * work.prefill_s)[:, None]
+    rate = states.closed_rate_rps * (1.0 - prompts * (1.0 - states.full[:, 1:]))
+    with np.errstate(all="ignore"):
+        cut = np.exp(states.ahead * np.log(going_on))
+        up = arrival_rate_rps[:, None] / (size - (size - 1.0) * cut)
+        up[:, 1:] += going_on * rate[:, :-1]
+        log_step = np.log(up / rate)
+    return stationary(
+        Chain(
+            log_step=log_step,
+            in_service=states.in_service,
+            must_wait=states.full,
+            last=replica.last,
+            arrival_rate_rps=arrival_rate_rps,
+            full_rate_rps=replica.full_rate_rps,
+            queue_limit=replica.queue_limit,
+            variability=replica.variability,
+        )
+    )
+
+
+def _in_service(
+    sizes: FloatArray, memory: FloatArray, scale: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return E[min(n, X)] and P(X < n) for a logistic number X of requests that fit."""
+    score = np.clip((sizes - memory) / scale, -_MANY, _MANY)
+    served = np.maximum(sizes - scale * np.logaddexp(0.0, score), _LEAST_SERVED)
+    return np.where(sizes > 0.0, served, 0.0), 0.5 + 0.5 * np.tanh(0.5 * score)
+
+
+def _recomputed_s(repeated: FloatArray, decode: FloatArray, in_service: FloatArray) -> FloatArray:
+    return repeated * np.exp(-in_service / np.maximum(decode, np.finfo(np.float64).tiny))

@@ -1,0 +1,201 @@
+"""Decisions end to end, from snapshot to publication: what must hold whatever the numbers."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adapter.decide import DecisionMemory, decide
+from adapter.records import ReplicaState, TickReport
+from tests.helpers.snapshots import catalog_of, replica, snapshot_of
+
+REPORT = TickReport(collect_s=0.0, decide_s=0.0, encode_s=0.0)
+
+SETTINGS = """
+down_window_s: 10
+hpa_tolerance: 0.0
+brakes: {warm_up_s: 0, max_scale_up_factor: 100, max_scale_down_ratio: 1.0}
+accelerators:
+  H100: {cost_per_hour: 4.0}
+  L40S: {cost_per_hour: 1.5}
+service_classes:
+  chat: {slo: {ttft_ms: 1000, itl_ms: 50, percentile: 95}}
+models:
+  m:
+    service_class: chat
+    profiles:
+      H100: {alpha_ms: 6.5, beta_ms: 0.02, gamma_ms: 0.00005, max_batch_size: 128}
+      L40S: {alpha_ms: 22, beta_ms: 0.06, gamma_ms: 0.0002, max_batch_size: 128}
+variants:
+  - {name: fast, model: m, accelerator: H100, max_replicas: 20}
+  - {name: slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20}
+"""
+
+BUSY = {"prompt_tokens_mean": 1000.0, "prompt_tokens_second_moment": 2e6}
+
+
+@pytest.fixture
+def catalog():
+    return catalog_of(SETTINGS)
+
+
+def publish(catalog, replicas, memory=None, **kwargs):
+    snapshot = snapshot_of(catalog, replicas, **kwargs)
+    return decide(snapshot, catalog, memory or DecisionMemory.empty(), report=REPORT)
+
+
+def desired(publication):
+    return publication.values["wva_desired_replicas"].tolist()
+
+
+def bindings(publication):
+    return [publication.binding_names[b] for b in publication.binding]
+
+
+def busy(variant, name, rate_rps, **more):
+    return replica(variant, name, completion_rate_rps=rate_rps, **BUSY, **more)
+
+
+def test_more_demand_buys_more_capacity_in_one_step(catalog):
+    costs = []
+    for rate in (1.0, 30.0, 90.0, 200.0):
+        publication, _ = publish(catalog, [busy(0, "f0", rate)])
+        costs.append(float(np.nansum(publication.details["cost.desired_per_hour"])))
+    assert costs == sorted(costs)
+    assert costs[-1] > costs[0] * 3
+
+
+def test_a_source_that_fails_freezes_and_says_so(catalog):
+    _, memory = publish(catalog, [busy(0, "f0", 60.0), busy(0, "f1", 60.0)])
+    held, memory = publish(
+        catalog,
+        [busy(0, "f0", 60.0, age_s=None), busy(0, "f1", 60.0, age_s=None)],
+        memory,
+        taken_s=1100.0,
+    )
+    assert desired(held)[0] >= 2
+    assert bindings(held)[0] == "HeldNoData"
+    assert "2 of 2 replicas silent: f0 (NotReadYet, never read) and 1 more" in held.message[0]
+
+
+def test_one_silent_replica_stops_scale_down_only(catalog):
+    quiet = [busy(0, f"f{i}", 0.1) for i in range(4)]
+    _, memory = publish(catalog, quiet)
+    partial = [*quiet[:3], replica(0, "f3", age_s=99.0)]
+    later, _ = publish(catalog, partial, memory, taken_s=1200.0)
+    assert desired(later)[0] == 4
+    assert bindings(later)[0] == "HeldPartial"
+
+
+def test_it_comes_back_by_itself(catalog):
+    quiet = [busy(0, f"f{i}", 0.1) for i in range(4)]
+    memory = DecisionMemory.empty()
+    for taken_s in (1000.0, 1005.0):
+        _, memory = publish(catalog, quiet, memory, taken_s=taken_s)
+    blind = [replica(0, f"f{i}", age_s=None) for i in range(4)]
+    _, memory = publish(catalog, blind, memory, taken_s=1010.0)
+    for taken_s in (1015.0, 1020.0, 1040.0, 1060.0, 1080.0):
+        publication, memory = publish(catalog, quiet, memory, taken_s=taken_s)
+    assert desired(publication)[0] < 4
+
+
+def test_starting_replicas_are_not_asked_for_twice(catalog):
+    first, memory = publish(catalog, [busy(0, "f0", 90.0)])
+    wanted = int(desired(first)[0])
+    starting = [
+        replica(0, f"n{i}", state=ReplicaState.STARTING, age_s=None) for i in range(wanted - 1)
+    ]
+    second, _ = publish(
+        catalog,
+        [busy(0, "f0", 90.0), *starting],
+        memory,
+        taken_s=1005.0,
+        current=[wanted, int(desired(first)[1])],
+    )
+    assert desired(second) == desired(first)
+
+
+def test_order_of_declaration_decides_nothing():
+    backwards = SETTINGS.replace("  - {name: fast", "  - {name: swap").replace(
+        "swap, model: m, accelerator: H100, max_replicas: 20}",
+        "slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20}",
+    )
+    head, _, _ = backwards.partition("variants:")
+    reordered = head + (
+        "variants:\n"
+        "  - {name: slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20}\n"
+        "  - {name: fast, model: m, accelerator: H100, max_replicas: 20}\n"
+    )
+    for rate in (5.0, 40.0, 75.0, 130.0):
+        one, _ = publish(catalog_of(SETTINGS), [busy(0, "f0", rate)])
+        two, _ = publish(catalog_of(reordered), [busy(1, "f0", rate)])
+        assert desired(one) == desired(two)[::-1]
+
+
+def test_same_input_same_output(catalog):
+    snapshot = snapshot_of(catalog, [busy(0, "f0", 40.0), busy(1, "s0", 4.0)])
+    one, _ = decide(snapshot, catalog, DecisionMemory.empty(), report=REPORT)
+    two, _ = decide(snapshot, catalog, DecisionMemory.empty(), report=REPORT)
+    for name, column in one.values.items():
+        np.testing.assert_array_equal(column, two.values[name])
+
+
+@pytest.mark.parametrize("mode", ["observe", "paused"])
+def test_modes_that_do_not_act_publish_what_is_there(mode):
+    text = SETTINGS.replace("accelerator: H100,", f"accelerator: H100, mode: {mode},")
+    publication, _ = publish(catalog_of(text), [busy(0, "f0", 150.0)])
+    assert desired(publication)[0] == 1
+    assert publication.values["wva_recommended_replicas"][0] >= 1
+
+
+def test_bounds_are_kept_exactly(catalog):
+    publication, _ = publish(catalog, [busy(0, "f0", 1e5)])
+    assert desired(publication) == [20.0, 20.0]
+    assert bindings(publication) == ["MaxReplicas", "MaxReplicas"]
+
+
+def test_an_slo_that_nothing_meets_is_said_and_still_served():
+    text = SETTINGS.replace("itl_ms: 50", "itl_ms: 1")
+    publication, _ = publish(catalog_of(text), [busy(0, "f0", 60.0)])
+    assert "SloInfeasible" in bindings(publication)
+    assert all(math.isfinite(value) for value in desired(publication))
+
+
+def test_without_profile_and_slo_the_engines_state_decides():
+    text = """
+brakes: {warm_up_s: 0, max_scale_up_factor: 100}
+variants:
+  - {name: v, model: mystery, accelerator: box, max_replicas: 20}
+"""
+    catalog = catalog_of(text)
+    calm, _ = publish(catalog, [replica(0, "v0", kv_usage_ratio=0.3)])
+    assert desired(calm) == [1.0]
+    full, _ = publish(
+        catalog, [replica(0, "v0", kv_usage_ratio=0.97, waiting_requests=40.0)]
+    )
+    assert desired(full)[0] >= 2
+    assert bindings(full) == ["Saturation"]
+
+
+def test_the_papers_law_moves_by_one(catalog):
+    text = SETTINGS.replace("accelerator: H100,", "accelerator: H100, analyzer: paper,")
+    one = catalog_of(text.split("  - {name: slow")[0])
+    publication, _ = publish(one, [replica(0, "f0", kv_usage_ratio=0.95, waiting_requests=9.0)])
+    assert desired(publication) == [2.0]
+
+
+def test_publication_never_holds_a_value_for_the_wrong_reason(catalog):
+    publication, _ = publish(catalog, [busy(0, "f0", 40.0)])
+    assert set(publication.values) == {
+        "wva_desired_replicas",
+        "wva_current_replicas",
+        "wva_desired_ratio",
+        "wva_utilization",
+        "wva_recommended_replicas",
+        "wva_desired_traffic_ratio",
+    }
+    for column in publication.values.values():
+        assert not np.isinf(column).any()
+        assert not (column < 0).any()
+    assert replace(publication) is not publication
