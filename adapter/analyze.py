@@ -159,7 +159,8 @@ class _Replicas:
         use = where & readings.present
         number = np.bincount(self.variant[use], minlength=self.count)
         total = self.total(readings.values, use)
-        return np.divide(total, number, out=np.full(self.count, np.nan), where=number > 0)
+        mean = np.divide(total, number, out=np.full(self.count, np.nan), where=number > 0)
+        return np.asarray(mean, dtype=np.float64)
 
 
 def offered_by_replica(snapshot: Snapshot) -> Readings:
@@ -258,10 +259,10 @@ def _lengths(
         mass = np.bincount(model[use], weights=weight[use], minlength=models)
         total = np.bincount(model[use], weights=(weight * readings.values)[use], minlength=models)
         columns.append(np.divide(total, mass, out=np.full(models, np.nan), where=mass > 0))
-    observed = np.stack(columns, axis=1) if columns else np.empty((models, 0))
+    observed = np.stack(columns, axis=1)
     remembered = _aligned(memory.lengths, memory.model_names, catalog.model_names)
     lengths = np.where(np.isnan(observed), remembered, observed)
-    assumed = np.isnan(lengths[:, : len(_LENGTHS)]).any(axis=1)
+    assumed = np.asarray(np.isnan(lengths[:, : len(_LENGTHS)]).any(axis=1))
     lengths = np.where(assumed[:, None], np.array([*ASSUMED_LENGTHS, np.nan]), lengths)
     # An unknown hit ratio is none: capacity is never bought on a cache that nobody saw.
     lengths[:, -1] = np.clip(np.nan_to_num(lengths[:, -1]), 0.0, 0.99)

@@ -96,10 +96,10 @@ def build_catalog(settings: Settings) -> Catalog:
         cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),
         profile_trust=trust,
         profiles=known,
-        max_batch_size=_floats([_or_nan(p and p.max_batch_size) for p in profiles]),
-        max_queue_size=_floats([_or_nan(p and p.max_queue_size) for p in profiles]),
-        max_batched_tokens=_floats([_or_nan(p and p.max_batched_tokens) for p in profiles]),
-        kv_capacity_tokens=_floats([_or_nan(p and p.kv_capacity_tokens) for p in profiles]),
+        max_batch_size=_declared(profiles, "max_batch_size"),
+        max_queue_size=_declared(profiles, "max_queue_size"),
+        max_batched_tokens=_declared(profiles, "max_batched_tokens"),
+        kv_capacity_tokens=_declared(profiles, "kv_capacity_tokens"),
         slo=_slo(classes),
         accelerators=tuple(v.accelerator for v in declared),
         accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
@@ -116,6 +116,10 @@ def _ints(values: list[int]) -> IntArray:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def _declared(profiles: list[Profile | None], name: str) -> FloatArray:
+    return _floats([_or_nan(getattr(p, name, None)) for p in profiles])
 
 
 def _model(settings: Settings, name: str) -> Model:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .catalog import Catalog, build_catalog
 from .clock import Clock
-from .collect import Collector
+from .collect.collector import Collector
 from .config import Settings, load_settings
 from .decide import DecisionMemory, decide
 from .errors import ConfigError

@@ -78,7 +78,7 @@ class Readings:
     @property
     def present(self) -> NDArray[np.bool_]:
         """Return where there is a value."""
-        return self.reasons == Reason.PRESENT
+        return np.asarray(self.reasons == Reason.PRESENT)
 
     def __len__(self) -> int:
         return len(self.values)

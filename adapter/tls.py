@@ -156,7 +156,7 @@ def _load_files(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 def _stamp(files: TlsFiles) -> tuple[tuple[int, ...], ...]:
     """Return what changes when the files do; a Secret's update changes the inodes."""
-    stamps = []
+    stamps: list[tuple[int, ...]] = []
     for path in (files.cert_file, files.key_file):
         try:
             status = path.stat()

@@ -59,9 +59,9 @@ Feed = Callable[[Store, Clock], Awaitable[None]]
 
 def request_bytes(variant: int) -> bytes:
     """Return HPA's request for one variant, as the aggregator passes it on."""
+    path = f"{API_PREFIX}/namespaces/default/wva_desired_replicas"
     lines = (
-        f"GET {API_PREFIX}/namespaces/default/wva_desired_replicas"
-        f"?labelSelector=variant_name%3Dvariant-{variant} HTTP/1.1",
+        f"GET {path}?labelSelector=variant_name%3Dvariant-{variant} HTTP/1.1",
         "Host: localhost:8443",
         f"User-Agent: kube-controller-manager/v1.36.1 (linux/amd64) {USER}",
         "Accept: application/vnd.kubernetes.protobuf, */*",
@@ -175,7 +175,11 @@ async def _serve(
     module, _, name = feed.partition(":")
     source: Feed = getattr(import_module(module), name)
     tasks = [asyncio.ensure_future(keeper.run()), asyncio.ensure_future(source(store, clock))]
-    await store.changed(0)
+    first = asyncio.ensure_future(store.changed(0))
+    await asyncio.wait({first, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            task.result()  # nothing to measure without publications
 
     def answer() -> None:
         if pipe.recv() == "stop":
@@ -306,6 +310,7 @@ def measure(feed: str = "bench.api_speed:ticking") -> list[Row]:
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, feed, json.loads(json.dumps(trust))))
     process.start()
+    theirs.close()  # so that we notice if the server ends
     try:
         port, bundle = ours.recv()
         client = ssl.create_default_context(cadata=bundle)
@@ -313,7 +318,8 @@ def measure(feed: str = "bench.api_speed:ticking") -> list[Row]:
             proxy.load_into(client, Path(folder))
         return _measure(client, port, ours)
     finally:
-        ours.send("stop")
+        if process.is_alive():
+            ours.send("stop")
         process.join(30)
 
 

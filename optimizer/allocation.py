@@ -150,7 +150,8 @@ def _cover(
 ) -> tuple[IntArray, BoolArray]:
     """Solve one block of models with k variants each; arrays are (models, k)."""
     order = np.argsort(cost / rate_rps, axis=1, kind="stable")
-    rate, price, limit = (np.take_along_axis(a, order, 1) for a in (rate_rps, cost, room))
+    rate, price = (np.take_along_axis(a, order, 1) for a in (rate_rps, cost))
+    limit = np.take_along_axis(room, order, 1)
     need = np.maximum(need_rps, 0.0)
     before = np.cumsum(limit * rate, axis=1) - limit * rate
     filled = np.clip((need[:, None] - before) / rate, 0.0, limit)

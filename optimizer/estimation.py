@@ -24,7 +24,6 @@ from .estimator_state import (
     EstimatorState,
     Observations,
 )
-from .operating_point import Load, load_of, parameters_of, profiles_of
 from .profile_fit import (
     GENERIC_SEED,
     KNOWN_SEED,
@@ -34,13 +33,14 @@ from .profile_fit import (
     trust_of,
 )
 from .profile_points import Points
+from .step_law import Load, load_of, parameters_of, profiles_of
 
 __all__ = ["EstimatorSettings", "EstimatorState", "Learned", "Observations", "learned", "update"]
 
 # A dense model's slopes relative to its base where nothing at all is known of a variant;
 # only the ratios matter, and only until the load has varied.
 _GENERIC_SEED = (10e-3, 30e-6, 30e-6, 80e-9, 10e-3)
-_RATE, _PROMPT, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(FEATURES)
+_RATE, _PROMPT, _SECOND, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(FEATURES)
 
 
 _Array = TypeVar("_Array", FloatArray, IntArray)
@@ -119,6 +119,7 @@ def _features(observations: Observations, workloads: Workloads) -> FloatArray:
     columns = (
         load.arrival_rate_rps,
         load.prompt_tokens,
+        load.prompt_tokens_second,
         load.held_tokens,
         load.decode_steps,
         load.context_tokens,
@@ -169,8 +170,10 @@ def _fitted(
     now_s: float,
     settings: EstimatorSettings,
 ) -> FittedProfiles:
-    points, mass = state.points[rows], state.requests[rows]
-    age_s = np.where(mass > 0, now_s - state.seen_s[rows], 0.0)
+    # Slots fill from the first on: the empty ones at the end needn't be carried along.
+    used = slice(0, int((state.requests[rows] > 0).sum(axis=1).max()))
+    points, mass = state.points[rows, used], state.requests[rows, used]
+    age_s = np.where(mass > 0, now_s - state.seen_s[rows, used], 0.0)
     weight = mass / (mass + settings.half_trusted_requests)
     weight = weight * np.exp2(-age_s / settings.half_life_s)
     full = state.full[rows]
@@ -182,6 +185,7 @@ def _fitted(
             load=Load(
                 arrival_rate_rps=points[..., _RATE],
                 prompt_tokens=points[..., _PROMPT],
+                prompt_tokens_second=points[..., _SECOND],
                 held_tokens=points[..., _HELD],
                 decode_steps=points[..., _STEPS],
                 context_tokens=points[..., _CONTEXT],

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .domain import Columns, FloatArray, IntArray
-from .operating_point import PARAMETERS
 from .profile_fit import FitStatus
+from .step_law import PARAMETERS
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 # Figures that are kept of each operating point.
-FEATURES = 8
+FEATURES = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +89,10 @@ class EstimatorState:
     Attributes
     ----------
     names : tuple of str, length V
-    points : ndarray, shape (V, slots, 8)
-        Arrival rate, computed and held prompt tokens, decode steps, context tokens,
-        decoding requests, ITL and TTFT of each operating point.
+    points : ndarray, shape (V, slots, 9)
+        Arrival rate, computed prompt tokens and their second moment, held prompt tokens,
+        decode steps, context tokens, decoding requests, ITL and TTFT of each operating
+        point.
     requests : ndarray, shape (V, slots)
         Requests that a point's means rest on; 0: free slot.
     seen_s, taken_s : ndarray, shape (V, slots), (V,)

@@ -18,20 +18,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .domain import BoolArray, Columns, FloatArray
+from .domain import BoolArray, Columns, FloatArray, IntArray
 
 __all__ = ["LogFit", "Model", "fit_logarithms"]
 
-# parameters (V, P) -> predictions (V, K, C) and their derivatives (V, K, C, P).
-Model = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+# Parameters (N, P) of N of the problems, and which -> predictions (N, K, C) and their
+# derivatives (N, K, C, P).
+Model = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
 
 # A parameter may differ from its center by this factor, and is called unbounded by the
 # data when it ends there.
 REACH = 100.0
 _LARGEST_STEP = 1.5
 _SMALLEST_SCALE = 2e-3
-_HUBER = 1.0
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-6
+_GIVEN_UP = 1e6
 _RIDGE = 1e-12
 
 
@@ -79,8 +80,8 @@ def fit_logarithms(
     Parameters
     ----------
     model : callable
-        Predictions (V, K, C) and derivatives (V, K, C, P) at parameters (V, P); must be
-        positive and finite within the reach of the parameters.
+        Predictions (N, K, C) and derivatives (N, K, C, P) at parameters (N, P) of the
+        problems in the rows (N,); positive and finite within the parameters' reach.
     observed : array, shape (V, K, C), > 0 where weighted
         K rows of C kinds of measurement; each kind has its own scale of residuals.
     weight : array, shape (V, K, C), >= 0
@@ -101,31 +102,27 @@ def fit_logarithms(
     -------
     LogFit
     """
-    pull_back = np.broadcast_to(pull_to_center, (len(center),))[:, None]
-    inverse = np.linalg.pinv(basis)
-    free = _within(np.log(start / center) @ inverse.T)
+    problem = _Problem(
+        model=model,
+        observed=observed,
+        weight=weight,
+        center=center,
+        basis=basis,
+        pull_back=np.broadcast_to(pull_to_center, (len(center),))[:, None],
+    )
+    free = _within(np.log(start / center) @ np.linalg.pinv(basis).T)
+    state = problem.evaluate(free, np.arange(len(free)))
     damping = np.full(len(free), 1e-3)
-    state = _evaluate(model, free, center, basis, observed, weight)
+    live = np.arange(len(free))
     for _ in range(iterations):
-        scaled = state.jacobian * state.pull[..., None]
-        normal = np.einsum("vrq,vrs->vqs", scaled, state.jacobian)
-        normal += pull_back[:, :, None] * np.eye(basis.shape[1])
-        gradient = np.einsum("vrq,vr->vq", scaled, state.residual) + pull_back * free
-        trial = _within(free + _step(normal, gradient, damping))
-        after = _evaluate(model, trial, center, basis, observed, weight)
-        before_cost = _cost(state.pull, state.residual, pull_back, free)
-        after_cost = _cost(state.pull, after.residual, pull_back, trial)
-        better = after_cost <= before_cost
-        damping = np.clip(np.where(better, damping / 4.0, damping * 6.0), 1e-12, 1e6)
-        moved = np.where(better, np.abs(trial - free).max(axis=1, initial=0.0), np.inf)
-        free = np.where(better[:, None], trial, free)
-        state = state.replaced_where(better, after)
-        if np.all((moved < _TOLERANCE) | (damping >= 1e6)):
+        if len(live) == 0:
             break
-    return _result(free, state, center, basis, weight)
+        moved = _advance(problem, state, free, damping, live)
+        live = live[(moved > _TOLERANCE) & (damping[live] < _GIVEN_UP)]
+    return _result(problem, state, free)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _State:
     """Residuals (V, R), their derivatives (V, R, Q) and robust weights (V, R), R = K C."""
 
@@ -133,51 +130,75 @@ class _State:
     jacobian: FloatArray
     pull: FloatArray
 
-    def replaced_where(self, better: BoolArray, other: "_State") -> "_State":
-        if better.all():
-            return other
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Problem:
+    """V fits with the same model and the same free directions."""
+
+    model: Model
+    observed: FloatArray
+    weight: FloatArray
+    center: FloatArray
+    basis: FloatArray
+    pull_back: FloatArray
+
+    def evaluate(self, free: FloatArray, rows: IntArray) -> _State:
+        """Return residuals and all of `rows` where their directions have come to `free`."""
+        parameters = self.center[rows] * np.exp(free @ self.basis.T)
+        predicted, slope = self.model(parameters, rows)
+        weight = self.weight[rows]
+        there = weight > 0
+        ratio = np.where(there, predicted / np.where(there, self.observed[rows], 1.0), 1.0)
+        residual = np.log(ratio)
+        relative = np.where(there, 1.0 / predicted, 0.0)[..., None] * slope
+        directions = parameters[:, :, None] * self.basis
+        size = np.abs(residual)
+        pull = weight * np.minimum(1.0, _scale(size, there) / np.maximum(size, 1e-300))
+        flat = (len(rows), -1)
         return _State(
-            residual=np.where(better[:, None], other.residual, self.residual),
-            jacobian=np.where(better[:, None, None], other.jacobian, self.jacobian),
-            pull=np.where(better[:, None], other.pull, self.pull),
+            residual.reshape(flat),
+            relative.reshape(*flat, len(self.basis)) @ directions,
+            pull.reshape(flat),
         )
 
+    def cost(
+        self, pull: FloatArray, residual: FloatArray, free: FloatArray, rows: IntArray
+    ) -> FloatArray:
+        """Return the loss with the robust weights held: what a step has to lower."""
+        held = self.pull_back[rows] * free**2
+        total = (pull * residual**2).sum(axis=1) + held.sum(axis=1)
+        return np.asarray(total, dtype=np.float64)
 
-def _evaluate(
-    model: Model,
-    free: FloatArray,
-    center: FloatArray,
-    basis: FloatArray,
-    observed: FloatArray,
-    weight: FloatArray,
-) -> _State:
-    parameters = center * np.exp(free @ basis.T)
-    predicted, slope = model(parameters)
-    there = weight > 0
-    ratio = np.where(there, predicted / np.where(there, observed, 1.0), 1.0)
-    residual = np.log(ratio)
-    relative = slope * parameters[:, None, None, :] / predicted[..., None]
-    jacobian = np.where(there[..., None], relative, 0.0) @ basis
-    size = np.abs(residual)
-    median = np.sort(np.where(there, size, np.inf), axis=1)
+
+def _scale(size: FloatArray, there: BoolArray) -> FloatArray:
+    """Return Huber's threshold for each kind of measurement, shape (V, 1, C)."""
+    ordered = np.sort(np.where(there, size, np.inf), axis=1)
     middle = (np.maximum(there.sum(axis=1, keepdims=True), 1) - 1) // 2
-    scale = np.take_along_axis(median, middle, axis=1)
-    scale = np.maximum(_HUBER * np.where(np.isfinite(scale), scale, 0.0), _SMALLEST_SCALE)
-    pull = weight * np.minimum(1.0, scale / np.maximum(size, scale))
-    shape = (len(free), -1)
-    return _State(
-        residual=residual.reshape(shape),
-        jacobian=jacobian.reshape(*shape, basis.shape[1]),
-        pull=pull.reshape(shape),
-    )
+    median = np.take_along_axis(ordered, middle, axis=1)
+    return np.maximum(np.where(np.isfinite(median), median, 0.0), _SMALLEST_SCALE)
 
 
-def _cost(
-    pull: FloatArray, residual: FloatArray, pull_back: FloatArray, free: FloatArray
+def _advance(
+    problem: _Problem, state: _State, free: FloatArray, damping: FloatArray, live: IntArray
 ) -> FloatArray:
-    """Return the loss with the robust weights held: what a step has to lower."""
-    total = (pull * residual**2).sum(axis=1) + (pull_back * free**2).sum(axis=1)
-    return np.asarray(total, dtype=np.float64)
+    """Take one step of the fits that are `live`, in place; return how far each went."""
+    jacobian, residual, pull = state.jacobian[live], state.residual[live], state.pull[live]
+    weighted = np.swapaxes(jacobian * pull[..., None], 1, 2)
+    hold = problem.pull_back[live]
+    normal = weighted @ jacobian + hold[:, :, None] * np.eye(jacobian.shape[2])
+    gradient = (weighted @ residual[..., None])[..., 0] + hold * free[live]
+    trial = _within(free[live] + _step(normal, gradient, damping[live]))
+    after = problem.evaluate(trial, live)
+    before_cost = problem.cost(pull, residual, free[live], live)
+    better = problem.cost(pull, after.residual, trial, live) <= before_cost
+    moved = np.where(better, np.abs(trial - free[live]).max(axis=1, initial=0.0), np.inf)
+    damping[live] = np.clip(damping[live] * np.where(better, 0.25, 6.0), 1e-12, _GIVEN_UP)
+    rows = live[better]
+    free[rows] = trial[better]
+    state.residual[rows] = after.residual[better]
+    state.jacobian[rows] = after.jacobian[better]
+    state.pull[rows] = after.pull[better]
+    return moved
 
 
 def _within(free: FloatArray) -> FloatArray:
@@ -186,17 +207,15 @@ def _within(free: FloatArray) -> FloatArray:
 
 def _step(normal: FloatArray, gradient: FloatArray, damping: FloatArray) -> FloatArray:
     """Return damped Gauss-Newton steps, shape (V, Q)."""
-    diagonal = np.einsum("vqq->vq", normal)
+    diagonal = np.diagonal(normal, axis1=1, axis2=2)
     added = damping[:, None] * diagonal + _RIDGE * (1.0 + diagonal.max(axis=1, keepdims=True))
     damped = normal + added[:, :, None] * np.eye(normal.shape[1])
     step: FloatArray = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
     return np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
 
 
-def _result(
-    free: FloatArray, state: _State, center: FloatArray, basis: FloatArray, weight: FloatArray
-) -> LogFit:
-    flat = weight.reshape(len(free), -1)
+def _result(problem: _Problem, state: _State, free: FloatArray) -> LogFit:
+    flat = problem.weight.reshape(len(free), -1)
     bounded = np.abs(free) >= np.log(REACH) * (1.0 - 1e-9)
     jacobian = np.sqrt(flat)[..., None] * np.where(bounded[:, None, :], 0.0, state.jacobian)
     determined = (~bounded).sum(axis=1)
@@ -210,7 +229,7 @@ def _result(
     cost = (state.pull * state.residual**2).sum(axis=1)
     spread = cost / np.maximum(rows - determined, 1)
     return LogFit(
-        parameters=center * np.exp(free @ basis.T),
+        parameters=problem.center * np.exp(free @ problem.basis.T),
         condition=condition,
         standard_error=np.divide(
             np.sqrt(spread), smallest, out=np.full(len(free), np.inf), where=np.isfinite(condition)

@@ -156,4 +156,4 @@ def any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
 
 def all_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:
     """Return which of `count` models have every variant's flag set."""
-    return np.bincount(model[~flags], minlength=count) == 0
+    return np.asarray(np.bincount(model[~flags], minlength=count) == 0)

@@ -13,13 +13,13 @@ hold up decoding, so that arrivals act as if clustered (`dispersion`): the chain
 of geometric batch arrivals, cut at the limit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .concurrency import slots
 from .dispersion import clustering, queue_variability
-from .domain import Columns, EngineLimits, FloatArray, IntArray, ServiceProfiles, Workloads
+from .domain import BoolArray, Columns, EngineLimits, FloatArray, IntArray, ServiceProfiles, Workloads
 from .queueing import Chain, Stationary, stationary
 from .service import RequestWork, prefill_steps, request_work
 
@@ -39,6 +39,7 @@ _UNFELT = 30.0
 # Least spread of that number, as a share of its mean.
 _LEAST_SPREAD = 0.01
 _LEAST_SERVED = 0.1
+_LEAST_STEPS = 1e-6
 _MANY = 1e6
 # Stands for the service rate of states that a row doesn't have: never entered.
 _NEVER = 1e300
@@ -52,7 +53,7 @@ class Replica(Columns):
     ----------
     last : ndarray of int, >= 1
         Last state of the chain with rates of its own.
-    memory, memory_scale : ndarray
+    walls, memory, memory_scale : ndarray
         As in `concurrency.Slots`, the scale at least a little.
     full_batch : ndarray
         Requests in service in the last state.
@@ -64,9 +65,13 @@ class Replica(Columns):
     variability : ndarray
         Of the queue, see `dispersion`.
     queue_limit : ndarray
+        Requests that may wait beside those in service.
+    felt : ndarray of bool
+        Whether memory bounds any state at all.
     """
 
     last: IntArray
+    walls: FloatArray
     memory: FloatArray
     memory_scale: FloatArray
     full_batch: FloatArray
@@ -74,6 +79,7 @@ class Replica(Columns):
     recompute_s: FloatArray
     variability: FloatArray
     queue_limit: FloatArray
+    felt: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -141,6 +147,7 @@ def build_replica(work: RequestWork, workloads: Workloads, limits: EngineLimits)
     each = work.prefill_s + work.decode_s + again
     return Replica(
         last=last.astype(np.int64),
+        walls=bounds.walls,
         memory=bounds.memory,
         memory_scale=scale,
         full_batch=full_batch,
@@ -148,6 +155,7 @@ def build_replica(work: RequestWork, workloads: Workloads, limits: EngineLimits)
         recompute_s=repeated,
         variability=queue_variability(work, full_batch),
         queue_limit=limits.max_queue_size.astype(np.float64),
+        felt=bounds.memory - _UNFELT * scale < last,
     )
 
 
@@ -156,18 +164,17 @@ def build_states(replica: Replica, work: RequestWork) -> States:
     sizes = np.arange(int(replica.last.max()) + 1, dtype=np.float64)[None, :]
     memory, scale = replica.memory[:, None], replica.memory_scale[:, None]
     last = replica.last[:, None]
-    if np.all(replica.memory - _UNFELT * replica.memory_scale >= replica.last):
-        in_service, full = sizes, np.zeros((len(last), sizes.shape[1]))
-        again = 0.0
-    else:
+    if replica.felt.any():
         in_service, full = _in_service(sizes, memory, scale)
         decode = work.decode_steps[:, None]
         again = full * _recomputed_s(replica.recompute_s[:, None], decode, in_service)
-        again = again[:, 1:]
+    else:
+        in_service, full = sizes, np.zeros((len(last), sizes.shape[1]))
+        again = full
     full = np.where(sizes >= last, 1.0, full)
     served, waits = in_service[:, 1:], full[:, 1:]
     steps_s = ((work.prefill_steps + work.decode_steps) * work.iteration_base_s)[:, None]
-    each = work.decode_s[:, None] + again + work.prefill_s[:, None] * waits
+    each = work.decode_s[:, None] + again[:, 1:] + work.prefill_s[:, None] * waits
     rate = served / (steps_s + served * each)
     return States(
         replica=replica,
@@ -209,11 +216,11 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
     prompts = (carried * work.prefill_s)[:, None]
     rate = states.closed_rate_rps * (1.0 - prompts * (1.0 - states.full[:, 1:]))
     with np.errstate(all="ignore"):
-        cut = np.exp(states.ahead * np.log(going_on))
+        cut = np.exp(states.ahead * np.log(np.maximum(going_on, 1.0 / _NEVER)))
         up = arrival_rate_rps[:, None] / (size - (size - 1.0) * cut)
         up[:, 1:] += going_on * rate[:, :-1]
         log_step = np.log(up / rate)
-    return stationary(
+    found = stationary(
         Chain(
             log_step=log_step,
             in_service=states.in_service,
@@ -224,6 +231,14 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
             queue_limit=replica.queue_limit,
             variability=replica.variability,
         )
+    )
+    # A full batch is not the fastest one where memory preempts.
+    served = np.minimum(found.throughput_rps, replica.full_rate_rps)
+    return replace(
+        found,
+        throughput_rps=served,
+        blocking_ratio=1.0 - served / arrival_rate_rps,
+        mean_wait_s=found.mean_queue_length / served,
     )
 
 
@@ -237,4 +252,4 @@ def _in_service(
 
 
 def _recomputed_s(repeated: FloatArray, decode: FloatArray, in_service: FloatArray) -> FloatArray:
-    return repeated * np.exp(-in_service / np.maximum(decode, np.finfo(np.float64).tiny))
+    return repeated * np.exp(-in_service / np.maximum(decode, _LEAST_STEPS))

@@ -147,7 +147,7 @@ def _shares(request: PlanRequest, counts: IntArray, rate_rps: FloatArray) -> Flo
     carried = counts * rate_rps
     total = np.bincount(model, weights=carried, minlength=count)[model]
     part = np.divide(carried, total, out=np.zeros_like(carried), where=total > 0)
-    return part * request.models.arrival_rate_rps[model]
+    return np.asarray(part * request.models.arrival_rate_rps[model])
 
 
 def _traffic(request: PlanRequest, share_rps: FloatArray) -> FloatArray:

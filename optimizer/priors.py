@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .domain import FloatArray, IntArray, ServiceProfiles
-from .operating_point import profiles_of
+from .step_law import profiles_of
 
 __all__ = ["ModelSize", "model_size", "prior_profiles"]
 

@@ -25,8 +25,8 @@ import numpy as np
 
 from .domain import BoolArray, FloatArray, IntArray, ServiceProfiles, Trust
 from .least_squares import LogFit
-from .operating_point import PARAMETERS, POISSON, parameters_of, profiles_of
 from .profile_points import FitProblem, Points
+from .step_law import PARAMETERS, POISSON, parameters_of, profiles_of
 
 __all__ = [
     "GENERIC_SEED",
@@ -145,14 +145,17 @@ def fit_profiles(
     last = np.full_like(anchor, np.nan) if good is None else parameters_of(good)
     had_good = np.isfinite(last[:, 0])
     hold = np.full(len(anchor), KNOWN_SEED) if seed_weight is None else seed_weight
-    result = _Chosen.of(
-        np.where(had_good[:, None], last, anchor),
-        np.where(had_good, FitStatus.HELD, FitStatus.SEED),
+    start = np.where(had_good[:, None], last, anchor)
+    result = _Chosen.of(start, np.where(had_good, FitStatus.HELD, FitStatus.SEED))
+    problem = FitProblem(
+        points=points, anchor=anchor, hold=hold, start=start, dispersion=dispersion
     )
     rows = np.flatnonzero(points.weight.max(axis=1, initial=0.0) > 0)
+    varied = np.zeros(len(anchor), dtype=np.bool_)
+    varied[rows] = _might_be_determined(problem.take(rows), guard)
     for level, takes_part in (
-        (_full, np.ones_like(had_good)),
-        (_anchored, np.ones_like(had_good)),
+        (_full, varied),
+        (_anchored, np.ones_like(varied)),
         (_bent, had_good),
         (_guess, ~had_good),
         (_nearest, ~had_good & (hold < KNOWN_SEED)),
@@ -160,17 +163,20 @@ def fit_profiles(
         mine = rows[takes_part[rows]]
         if len(mine) == 0:
             continue
-        problem = FitProblem(
-            points=points.take(mine),
-            anchor=anchor[mine],
-            hold=hold[mine],
-            start=result.parameters[mine],
-            dispersion=dispersion,
-        )
-        passed, status, fit = level(problem, guard)
+        passed, status, fit = level(problem.take(mine), guard)
         result.adopt(mine[passed], fit, passed, status)
         rows = np.setdiff1d(rows, mine[passed], assume_unique=True)
     return result.frozen()
+
+
+def _might_be_determined(problem: FitProblem, guard: Guard) -> BoolArray:
+    """Return where a fit of all parameters is worth the trouble.
+
+    The condition number hardly depends on the parameters, so that at the start tells.
+    """
+    if len(problem.start) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    return problem.fit(_FULL, iterations=0).condition <= 10.0 * guard.largest_condition
 
 
 _Level = tuple[BoolArray, FitStatus, LogFit]

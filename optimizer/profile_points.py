@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .domain import FloatArray, IntArray
+from .domain import BoolArray, FloatArray, IntArray
 from .least_squares import LogFit, Model, fit_logarithms
-from .operating_point import Load, design, step_at_rate
+from .operating_point import step_at_rate
+from .step_law import Load, design
 
 __all__ = ["FitProblem", "Points"]
 
@@ -73,6 +74,16 @@ class FitProblem:
     start: FloatArray
     dispersion: float
 
+    def take(self, rows: IntArray) -> "FitProblem":
+        """Return the problem of some replicas."""
+        return FitProblem(
+            points=self.points.take(rows),
+            anchor=self.anchor[rows],
+            hold=self.hold[rows],
+            start=self.start[rows],
+            dispersion=self.dispersion,
+        )
+
     def fit(self, basis: FloatArray, *, held: bool = False, iterations: int = 40) -> LogFit:
         """Return the fit along the columns of `basis`; if `held`, the seed takes part."""
         points = self.points
@@ -97,29 +108,56 @@ class FitProblem:
         come from what was measured. Where it wasn't, it follows from the rate and moves
         with θ.
         """
-        points, load, dispersion = self.points, self.points.load, self.dispersion
-        measured = np.isfinite(points.decoding_requests)
-        per_request = load.arrival_rate_rps * load.decode_steps
+        measured = np.isfinite(self.points.decoding_requests) & np.isfinite(self.points.itl_s)
+        if np.all(measured | (self.points.weight <= 0)):
+            return self._by_concurrency()
+        return self._by_rate(measured)
 
-        def predicted(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
-            theta = parameters[:, None, :]
-            by_rate, stretch = step_at_rate(theta, load, dispersion=dispersion)
-            seen = measured & np.isfinite(points.itl_s)
-            step_s = np.where(seen, points.itl_s, by_rate)
-            decoding = np.where(measured, points.decoding_requests, per_request * step_s)
-            rows = design(load, step_s=step_s, decoding_requests=decoding, dispersion=dispersion)
-            itl, ttft = rows.latencies_s(theta)
+    def _by_concurrency(self) -> Model:
+        points = self.points
+        law = design(
+            points.load,
+            step_s=points.itl_s,
+            decoding_requests=points.decoding_requests,
+            dispersion=self.dispersion,
+        )
+
+        def predicted(parameters: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+            theta, here = parameters[:, None, :], law.take(rows)
+            itl, ttft = here.latencies_s(theta)
+            slopes, by_itl = here.ttft_slopes(theta, itl)
+            d_ttft = slopes + by_itl[..., None] * here.itl
+            return np.stack([itl, ttft], axis=-1), np.stack([here.itl, d_ttft], axis=-2)
+
+        return predicted
+
+    def _by_rate(self, measured: BoolArray) -> Model:
+        per_request = self.points.load.arrival_rate_rps * self.points.load.decode_steps
+
+        def predicted(parameters: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+            theta, known = parameters[:, None, :], measured[rows]
+            points, each_rps = self.points.take(rows), per_request[rows]
+            load = points.load
+            by_rate, stretch = step_at_rate(theta, load, dispersion=self.dispersion)
+            step_s = np.where(known, points.itl_s, by_rate)
+            law = design(
+                load,
+                step_s=step_s,
+                decoding_requests=np.where(known, points.decoding_requests, each_rps * step_s),
+                dispersion=self.dispersion,
+            )
+            itl, ttft = law.latencies_s(theta)
+            slopes, by_itl = law.ttft_slopes(theta, itl)
             # A longer step delays a first token by what decodes and starts beside it, and
-            # by being met more often.
-            each = theta[..., 1] + load.context_tokens * theta[..., 3]
-            started = load.arrival_rate_rps * load.prompt_tokens * theta[..., 2]
-            met = (0.5 - rows.half_busy) * step_s
-            beside = per_request * (each + met) + dispersion * started
-            by_step = rows.half_busy + np.where(measured, 0.0, beside)
-            d_itl = rows.itl * np.where(measured, 1.0, stretch)[..., None]
-            d_ttft = rows.ttft + by_step[..., None] * d_itl
+            # by being met more often; prompts bunch less on longer steps.
+            decode = theta[..., 1] + load.context_tokens * theta[..., 3]
+            started = self.dispersion * load.arrival_rate_rps * load.prompt_tokens
+            met = (0.5 - law.half_busy) * by_itl / np.maximum(law.half_busy, 1e-12) * step_s
+            beside = law.half_busy + each_rps * (decode + met) + started * theta[..., 2]
+            d_itl = law.itl * np.where(known, 1.0, stretch)[..., None]
+            d_ttft = slopes + np.where(known, by_itl, beside)[..., None] * d_itl
             return (
-                np.stack([np.where(measured, itl, by_rate), ttft], axis=-1),
+                np.stack([np.where(known, itl, by_rate), ttft], axis=-1),
                 np.stack([d_itl, d_ttft], axis=-2),
             )
 

@@ -73,9 +73,9 @@ class Stationary(Columns):
         Share of accepted requests that wait.
     mean_wait_s : ndarray
         Mean wait of accepted requests, those who don't wait included. [s]
-    wait_shape : ndarray, > 0
-        1 / CV² of the wait of those who wait: 1 for a long stable queue (exponential),
-        more where the queue is cut short or full.
+    wait_slope : ndarray
+        Slope of the wait of those who wait, as in `tails.CutExponential`: the number
+        ahead is geometric, cut at the queue's length.
     """
 
     idle_ratio: FloatArray
@@ -87,17 +87,16 @@ class Stationary(Columns):
     mean_queue_length: FloatArray
     waiting_ratio: FloatArray
     mean_wait_s: FloatArray
-    wait_shape: FloatArray
+    wait_slope: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Tail(Columns):
-    """States N+1..N+Q: log of their weight over p(N), place of the mean, variance, end."""
+    """States N+1..N+Q: log of their weight over p(N), mean place, log of first over last."""
 
     log_weight: FloatArray
     mean: FloatArray
-    variance: FloatArray
-    last_share: FloatArray
+    slope: FloatArray
 
 
 def birth_death(
@@ -158,22 +157,22 @@ def stationary(chain: Chain) -> Stationary:
     Notes
     -----
     With ρ = λ/μ and r = ρ^(1/φ), the tail is p(N + j) = p(N) ρ (1 - r) / (1 - ρ) r^(j-1).
-    Its weight is what an M/M/1 tail has, so that μ carries what λ brings; a wait behind j
-    others is a sum of j + 1 exponential ones.
+    Its weight is what an M/M/1 tail has, so that μ carries what λ brings: what crosses
+    from below is λ P(n < N), what the tail gives back is μ P(n > N), and together they are
+    the throughput.
     """
     tail = _tail(chain)
     weights, tail_weight = _weights(chain, tail)
     total = weights.sum(axis=1) + tail_weight
     mean, variance, third, waiting_below, served = _moments(chain, weights, tail_weight, total)
     tail_share = tail_weight / total
-    blocking = np.where(
-        chain.queue_limit > 0,
-        tail_share * tail.last_share,
-        np.take_along_axis(weights, chain.last[:, None], 1)[:, 0] / total,
-    )
-    accepted = np.maximum(1.0 - blocking, np.finfo(np.float64).tiny)
-    throughput = chain.arrival_rate_rps * accepted
+    at_last = np.take_along_axis(weights, chain.last[:, None], 1)[:, 0] / total
+    below = np.maximum(1.0 - at_last - tail_share, 0.0)
+    throughput = chain.arrival_rate_rps * below + chain.full_rate_rps * tail_share
+    throughput = np.maximum(throughput, np.finfo(np.float64).tiny)
+    blocking = np.clip(1.0 - throughput / chain.arrival_rate_rps, 0.0, 1.0)
     queued = served + tail_share * (chain.last - _at_last(chain) + tail.mean)
+    accepted = np.maximum(1.0 - blocking, np.finfo(np.float64).tiny)
     waiting = np.clip((waiting_below + tail_share - blocking) / accepted, 0.0, 1.0)
     return Stationary(
         idle_ratio=weights[:, 0] / total,
@@ -185,7 +184,7 @@ def stationary(chain: Chain) -> Stationary:
         mean_queue_length=queued,
         waiting_ratio=waiting,
         mean_wait_s=queued / throughput,
-        wait_shape=tail.mean**2 / (tail.mean + tail.variance),
+        wait_slope=tail.slope,
     )
 
 
@@ -212,20 +211,20 @@ def _moments(
     share = weights / total[:, None]
     tail_share, full = tail_weight / total, _at_last(chain)
     if len(served) == 1:
-        raw = share @ np.stack([served[0], served[0] ** 2, served[0] ** 3], axis=1)
-        first, second, third = raw.T
+        first, second, third = (share @ np.stack([served[0] ** k for k in (1, 2, 3)], axis=1)).T
+        queued = share @ (sizes - served[0])
     else:
         weighted = share * served
         first = weighted.sum(axis=1)
         second = np.einsum("vn,vn->v", weighted, served)
         third = np.einsum("vn,vn,vn->v", weighted, served, served)
-    queued = share @ sizes - first
+        queued = np.einsum("vn,vn->v", share, sizes - served)
     mean = first + tail_share * full
     second, third = second + tail_share * full**2, third + tail_share * full**3
     variance = np.maximum(second - mean**2, 0.0)
     central = third - 3.0 * mean * second + 2.0 * mean**3
     waiting = np.einsum("vn,vn->v", share, chain.must_wait)
-    return mean, variance, central, waiting, np.maximum(queued, 0.0)
+    return mean, variance, central, waiting, queued
 
 
 def _at_last(chain: Chain) -> FloatArray:
@@ -247,12 +246,11 @@ def _tail(chain: Chain) -> _Tail:
         log_weight = log_rho + np.log(entry * total) + np.where(x > 0.0, (length - 1.0) * x, 0.0)
     near_end = _mean_place(down, length, total)
     mean = np.where(x > 0.0, length + 1.0 - near_end, near_end)
-    last = np.where(x > 0.0, 1.0, np.exp(down * np.maximum(length - 1.0, 0.0)))
+    some = length > 0.0
     return _Tail(
-        log_weight=np.where(length > 0, log_weight, -np.inf),
-        mean=np.where(length > 0, mean, 1.0),
-        variance=np.where(length > 0, _variance(down, length), 0.0),
-        last_share=last / np.maximum(total, 1.0),
+        log_weight=np.where(some, log_weight, -np.inf),
+        mean=np.where(some, mean, 1.0),
+        slope=np.where(some, length * x, 0.0),
     )
 
 
@@ -262,11 +260,3 @@ def _mean_place(x: FloatArray, length: FloatArray, total: FloatArray) -> FloatAr
     with np.errstate(all="ignore"):
         steep = (length * np.exp(length * x) - total) / np.expm1(x) / total
     return np.where(-x * length < _FLAT, flat, steep)
-
-
-def _variance(x: FloatArray, length: FloatArray) -> FloatArray:
-    """Return the variance of j = 1..`length` with weights exp(x j), x <= 0."""
-    with np.errstate(all="ignore"):
-        whole = 0.25 / np.sinh(0.5 * x) ** 2
-        cut = 0.25 * length**2 / np.sinh(0.5 * length * x) ** 2
-    return np.where(-x * length < 100.0 * _FLAT, (length**2 - 1.0) / 12.0, whole - cut)

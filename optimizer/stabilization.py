@@ -16,6 +16,7 @@ Time comes in as numbers; memory comes in and goes out as PlanState.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -125,15 +126,15 @@ def settle(
     """
     model, cost = variants.model, variants.cost_per_hour
     here = np.clip(variants.current_replicas, lowest, highest)
-    mix = {"model": model, "rate_rps": rate_rps, "cost_per_hour": cost}
-    grown = cheapest_mix(**mix, lowest=here, highest=highest, demand_rps=need_rps)
+    mix = partial(cheapest_mix, model=model, rate_rps=rate_rps, cost_per_hour=cost)
+    grown = mix(lowest=here, highest=highest, demand_rps=need_rps)
     short = _total(model, here * rate_rps, need_rps) < need_rps * (1.0 - 1e-9)
 
     target_rps = np.maximum(peak_rps, need_rps) * (1.0 + policy.down_hysteresis_ratio)
     kept = np.where(variants.partial | variants.blind, here, here - removable)
     floor = np.maximum(lowest, kept)
-    shrunk = cheapest_mix(**mix, lowest=floor, highest=here, demand_rps=target_rps)
-    swapped = cheapest_mix(**mix, lowest=floor, highest=highest, demand_rps=target_rps)
+    shrunk = mix(lowest=floor, highest=here, demand_rps=target_rps)
+    swapped = mix(lowest=floor, highest=highest, demand_rps=target_rps)
     stays = np.where(shrunk.covered[model], shrunk.replicas, here)
     spend_stay, spend_swap = (_total(model, n * cost, need_rps) for n in (stays, swapped.replicas))
     swap = swapped.covered & (spend_swap < spend_stay * (1.0 - policy.change_price_ratio))

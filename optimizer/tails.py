@@ -1,8 +1,8 @@
 """Distributions by their first moments: what a percentile needs when means are not enough.
 
 Latencies are sums of skewed, positive parts whose cumulants add. A lognormal shifted to
-the same three cumulants gives their percentiles in closed form; a gamma variate by its
-mean and shape gives those of a wait. Nothing here knows what the numbers stand for.
+the same three cumulants gives their percentiles in closed form; an exponential, cut
+where a queue ends, gives those of a wait. Nothing here knows what the numbers stand for.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,8 @@ from .domain import Columns, FloatArray
 __all__ = [
     "HERMITE_NODES",
     "HERMITE_WEIGHTS",
+    "CutExponential",
     "ShiftedLognormal",
-    "gamma_quantile",
-    "gamma_survival",
     "normal_quantile",
     "normal_survival",
 ]
@@ -45,10 +44,12 @@ _RATIONAL_UP_TO = 7.07106781186547
 _FARTHEST = 37.0
 # Below this skewness a lognormal is a normal to all digits that matter.
 _LEAST_SKEWNESS = 1e-3
+# A cut exponential this flat is as good as uniform.
+_LEAST_SLOPE = 1e-5
 
 
 def normal_survival(x: FloatArray) -> FloatArray:
-    """Return P(Z > x) of a standard normal Z, to 14 digits; 0 beyond x = 37.
+    """Return P(Z > x) of a standard normal Z, to 14 digits up to 37, no less beyond.
 
     References
     ----------
@@ -56,14 +57,13 @@ def normal_survival(x: FloatArray) -> FloatArray:
        continued fraction for the far tail as in G. West, "Better approximations to
        cumulative normal functions", Wilmott Magazine, 2005.
     """
-    z = np.abs(x)
+    z = np.minimum(np.abs(x), _FARTHEST)
     with np.errstate(under="ignore"):
         bell = np.exp(-0.5 * z * z)
     tail = bell * _horner(_NUMERATOR, z) / _horner(_DENOMINATOR, z)
     if np.any(z > _RATIONAL_UP_TO):
         fraction = z + 1.0 / (z + 2.0 / (z + 3.0 / (z + 4.0 / (z + 0.65))))
-        far = np.where(z > _FARTHEST, 0.0, bell / fraction / np.sqrt(2.0 * np.pi))
-        tail = np.where(z > _RATIONAL_UP_TO, far, tail)
+        tail = np.where(z > _RATIONAL_UP_TO, bell / fraction / np.sqrt(2.0 * np.pi), tail)
     return np.where(x >= 0.0, tail, 1.0 - tail)
 
 
@@ -79,36 +79,49 @@ def normal_quantile(probability: FloatArray) -> FloatArray:
     return np.array(values)[place].reshape(np.shape(probability))
 
 
-def gamma_survival(t: FloatArray, mean: FloatArray, shape: FloatArray) -> FloatArray:
-    """Return P(X > t) of a gamma variate: 1 for t <= 0.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutExponential(Columns):
+    """X on [0, end] with a density proportional to exp(slope x / end), of a given mean.
 
-    Exact for shape 1 (the exponential), otherwise by the cube root's normality [1]_,
-    which is within 0.01 for shape >= 1.
+    The wait in a queue that holds so many: exponential where it is long and stable
+    (slope far below 0), uniform where as much comes as goes, close to its end in an
+    overload.
 
-    References
+    Attributes
     ----------
-    .. [1] E. B. Wilson, M. M. Hilferty, "The distribution of chi-square", PNAS 17
-       (1931) 684-688.
+    mean : ndarray, > 0
+    slope : ndarray
     """
-    ratio = np.maximum(t, 0.0) / mean
-    with np.errstate(under="ignore"):
-        exponential = np.exp(-ratio)
-    if np.all(shape == 1.0):
-        return exponential
-    ninth = 1.0 / (9.0 * shape)
-    bent = normal_survival((np.cbrt(ratio) - (1.0 - ninth)) / np.sqrt(ninth))
-    return np.where(shape == 1.0, exponential, np.where(t > 0.0, bent, 1.0))
 
+    mean: FloatArray
+    slope: FloatArray
 
-def gamma_quantile(
-    probability: FloatArray, mean: FloatArray, shape: FloatArray
-) -> FloatArray:
-    """Return t with P(X <= t) = `probability`; the inverse of `gamma_survival`."""
-    ninth = 1.0 / (9.0 * shape)
-    bent = 1.0 - ninth + normal_quantile(probability) * np.sqrt(ninth)
-    with np.errstate(divide="ignore"):
-        exponential = -np.log1p(-probability)
-    return mean * np.where(shape == 1.0, exponential, np.maximum(bent, 0.0) ** 3)
+    def survival(self, x: FloatArray) -> FloatArray:
+        """Return P(X > x), shape (..., V)."""
+        left = 1.0 - np.clip(x / self._end(), 0.0, 1.0)
+        slope = self._steep()
+        steep = np.abs(slope)
+        with np.errstate(under="ignore"):
+            falling = np.exp(np.minimum(slope, 0.0) * (1.0 - left))
+            return falling * np.expm1(-steep * left) / np.expm1(-steep)
+
+    def quantile(self, probability: FloatArray) -> FloatArray:
+        """Return x with P(X <= x) = `probability`, shape (V,)."""
+        slope = self._steep()
+        over = 1.0 - probability
+        with np.errstate(under="ignore"):
+            falling = np.log(over + probability * np.exp(np.minimum(slope, 0.0))) / slope
+            rising = 1.0 + np.log(probability + over * np.exp(-np.maximum(slope, 0.0))) / slope
+        return self._end() * np.where(slope < 0.0, falling, rising)
+
+    def _end(self) -> FloatArray:
+        slope = self._steep()
+        with np.errstate(over="ignore"):
+            return self.mean / (-1.0 / np.expm1(-slope) - 1.0 / slope)
+
+    def _steep(self) -> FloatArray:
+        """Return the slope, kept off 0, where its formulas have no digits left."""
+        return np.where(np.abs(self.slope) < _LEAST_SLOPE, _LEAST_SLOPE, self.slope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

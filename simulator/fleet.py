@@ -1,7 +1,7 @@
 """A cluster of emulated engines behind real HTTP listeners, in step with a clock.
 
-Each replica has a port of its own from the moment it exists: it answers 503 until it is
-ready, then `GET /metrics`. `GET /targets` on the discovery port lists them in the JSON of
+Each replica has a port of its own from the moment it exists: `GET /metrics` answers 503
+until it is ready. `GET /targets` on the discovery port lists them in the JSON of
 Prometheus's http_sd. Engines run in simulated time up to the clock's: once per `tick_s`,
 and before every answer, so that the host's jitter never enters a number.
 """
@@ -12,6 +12,7 @@ import errno
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
 from aiohttp import web
@@ -40,13 +41,20 @@ class WallClock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Listener:
-    """A replica's HTTP server."""
+    """A replica's port, bound at once, and its HTTP server, which follows."""
 
     replica: Replica
+    listening: socket.socket
     port: int
-    runner: web.AppRunner
+    runner: web.AppRunner | None = None
+
+    async def close(self) -> None:
+        """Stop serving, and free the port in any case."""
+        if self.runner is not None:
+            await self.runner.cleanup()
+        self.listening.close()
 
 
 class Fleet:
@@ -73,9 +81,10 @@ class Fleet:
         self._discovery_port = discovery_port
         self._tick_s = tick_s
         self._listeners: dict[str, _Listener] = {}
-        self._lock = asyncio.Lock()
         self._discovery: web.AppRunner | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -91,36 +100,30 @@ class Fleet:
 
     async def start(self) -> None:
         """Open the listeners and let time run."""
+        self._stopping = False
         listening = _bind(self._host, self._discovery_port)
         self._discovery_port = listening.getsockname()[1]
         self._discovery = await _serve(listening, "/targets", self._answer_targets)
-        await self._tick()
-        self._ticking = asyncio.create_task(self._run(), name="fleet")
+        await self._follow()
+        self._running = asyncio.create_task(self._run(), name="fleet")
 
     async def stop(self) -> None:
         """Close everything; a failure of the fleet while it ran is raised here."""
-        ticking, self._ticking = self._ticking, None
+        running, self._running = self._running, None
+        self._stopping = True
+        self._wake.set()
         try:
-            if ticking is not None:
-                ticking.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await ticking
+            if running is not None:
+                await running
         finally:
             await self._close()
 
-    async def _close(self) -> None:
-        runners = [listener.runner for listener in self._listeners.values()]
-        if self._discovery is not None:
-            runners.append(self._discovery)
-        self._listeners.clear()
-        self._discovery = None
-        await asyncio.gather(*(runner.cleanup() for runner in runners))
-
-    async def set_replicas(self, variant: str, count: int) -> None:
-        """Start or drain replicas of a variant; their listeners follow at once."""
+    def set_replicas(self, variant: str, count: int) -> None:
+        """Start or drain replicas of a variant; new ones are listed, with their port, at once."""
         self.cluster.advance(self._clock.monotonic_s())
         self.cluster.set_replicas(variant, count)
-        await self._follow()
+        self._bind_new()
+        self._wake.set()
 
     def targets(self) -> list[dict[str, Any]]:
         """Return the discovery document: a group per replica."""
@@ -139,36 +142,42 @@ class Fleet:
         ]
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._tick_s)
-            await self._tick()
-
-    async def _tick(self) -> None:
-        self.cluster.advance(self._clock.monotonic_s())
-        await self._follow()
+        while not self._stopping:
+            await self._follow()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._tick_s)
 
     async def _follow(self) -> None:
-        """Open listeners for replicas that are new, close those of replicas that are gone."""
-        async with self._lock:
-            there = {replica.name: replica for replica in self.cluster.replicas}
-            for name, replica in there.items():
-                if name not in self._listeners:
-                    self._listeners[name] = await self._listen(replica)
-            gone = [self._listeners.pop(name) for name in self._listeners.keys() - there.keys()]
-            await asyncio.gather(*(listener.runner.cleanup() for listener in gone))
+        """Let time pass, serve new replicas and close the ports of those that are gone."""
+        self.cluster.advance(self._clock.monotonic_s())
+        self._bind_new()
+        there = {replica.name for replica in self.cluster.replicas}
+        for name, listener in list(self._listeners.items()):
+            if name not in there:
+                await self._listeners.pop(name).close()
+            elif listener.runner is None:
+                answer = partial(self._answer_metrics, listener.replica)
+                listener.runner = await _serve(listener.listening, "/metrics", answer)
 
-    async def _listen(self, replica: Replica) -> _Listener:
-        listening = _bind(self._host, self._next_port or 0, tries=PORTS_TRIED)
-        port = listening.getsockname()[1]
-        if self._next_port is not None:
-            self._next_port = port + 1
+    def _bind_new(self) -> None:
+        for replica in self.cluster.replicas:
+            if replica.name not in self._listeners:
+                listening = _bind(self._host, self._next_port or 0, tries=PORTS_TRIED)
+                port = listening.getsockname()[1]
+                self._listeners[replica.name] = _Listener(replica, listening, port)
+                if self._next_port is not None:
+                    self._next_port = port + 1
 
-        async def answer_metrics(_: web.Request) -> web.Response:
-            return self._answer_metrics(replica)
+    async def _close(self) -> None:
+        listeners = list(self._listeners.values())
+        discovery, self._discovery = self._discovery, None
+        self._listeners.clear()
+        await asyncio.gather(*(listener.close() for listener in listeners))
+        if discovery is not None:
+            await discovery.cleanup()
 
-        return _Listener(replica, port, await _serve(listening, "/metrics", answer_metrics))
-
-    def _answer_metrics(self, replica: Replica) -> web.Response:
+    async def _answer_metrics(self, replica: Replica, _: web.Request) -> web.Response:
         now_s = self._clock.monotonic_s()
         self.cluster.advance(now_s)
         if replica.state in {ReplicaState.STARTING, ReplicaState.STOPPED}:

@@ -124,7 +124,7 @@ class Meters(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """The whole state of one engine."""
+    """The whole state of one engine; `n` and `t` have the entries that are named above."""
 
     law: Law
     requests: Requests

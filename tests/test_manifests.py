@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from adapter.config import Settings, load_settings
+from adapter.publish import SERVED_METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = ROOT / "manifests"
@@ -152,6 +153,16 @@ def test_no_rule_is_broader_than_its_reason(path: Path) -> None:
         assert "*" not in asked
         assert not {"secrets", "pods/exec", "nodes/proxy"} & set(rule["resources"])
         assert not {"impersonate", "escalate", "bind", "deletecollection"} & set(rule["verbs"])
+
+
+def test_people_may_read_every_served_metric_and_nothing_else() -> None:
+    (view,) = [role for name, role in objects("ClusterRole") if name.startswith("examples/")]
+    (rule,) = view["rules"]
+    assert rule == {
+        "apiGroups": ["external.metrics.k8s.io"],
+        "resources": list(SERVED_METRICS),
+        "verbs": ["list"],
+    }
 
 
 def test_bindings_name_our_account_and_nobody_else() -> None:

@@ -1,0 +1,5 @@
+"""Collect: engines, routers and gateways -> Snapshot."""
+
+from .collector import Collector
+
+__all__ = ["Collector"]

@@ -64,7 +64,7 @@ class Binding:
     flow_column: IntArray
     flow_scale: NDArray[np.float64]
     buckets: tuple[BucketBinding, ...]
-    exported: NDArray[np.bool_]  # per raw signal
+    lacking: NDArray[np.uint8]  # per raw signal: PRESENT, or NOT_EXPORTED
 
     def flows(self, increments: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what increments of series add to each flow."""
@@ -144,7 +144,7 @@ class _Binder:
         self._index = index
         self._dialect = dialect
         self._flows: list[tuple[int, int, float]] = []
-        self._exported = np.zeros(len(RAW_SIGNALS), dtype=np.bool_)
+        self._lacking = np.full(len(RAW_SIGNALS), Reason.NOT_EXPORTED, dtype=np.uint8)
 
     def binding(self) -> Binding:
         gauges = tuple(
@@ -163,7 +163,7 @@ class _Binder:
             flow_column=_ints(columns),
             flow_scale=np.array(scales, dtype=np.float64),
             buckets=tuple(self._buckets(used)),
-            exported=self._exported,
+            lacking=self._lacking,
         )
 
     def _gauge_ways(self, name: str) -> Iterator[BoundTerm | BoundFact]:
@@ -193,10 +193,10 @@ class _Binder:
             places = [i for s in selectors for i in self._index.select(s, term.one_per)]
             if places:
                 self._flows += [(i, column, term.scale) for i in places]
-                self._export(name)
+                self._exports(name)
                 return
         if any(term.from_first_event for term in ways):
-            self._export(name)
+            self._exports(name)
 
     def _histogram(self, name: str) -> Histogram | None:
         """Bind sum and count; return the alternative that the page holds."""
@@ -207,10 +207,10 @@ class _Binder:
             if counts and sums:
                 self._flows += [(i, count_flow(name), 1.0) for i in counts]
                 self._flows += [(i, sum_flow(name), way.scale) for i in sums]
-                self._export(name)
+                self._exports(name)
                 return way
         if any(way.from_first_event for way in ways):
-            self._export(name)
+            self._exports(name)
         return None
 
     def _buckets(self, used: Mapping[str, Histogram | None]) -> Iterator[BucketBinding]:
@@ -236,8 +236,8 @@ class _Binder:
                     bucket=_ints([place[bound] for bound in bound_of.values()]),
                 )
 
-    def _export(self, name: str) -> None:
-        self._exported[RAW_SIGNALS.index(name)] = True
+    def _exports(self, name: str) -> None:
+        self._lacking[RAW_SIGNALS.index(name)] = Reason.PRESENT
 
 
 def _bound(series: Series) -> float:

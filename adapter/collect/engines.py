@@ -56,6 +56,10 @@ class BucketTable:
         if row is not None:
             self.window.free_row(row)
 
+    def totals(self) -> FloatArray:
+        """Return cumulative counts over the window, by row."""
+        return self.window.totals()
+
     def members(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the targets in the table and their rows."""
         targets = np.fromiter(self._row_of.keys(), dtype=np.intp, count=len(self._row_of))
@@ -76,7 +80,7 @@ class EngineTable:
         self._buckets: dict[tuple[str, tuple[float, ...]], BucketTable] = {}
         self.gauges: FloatArray = np.empty((0, len(GAUGES)))
         self.gauge_reasons: NDArray[np.uint8] = np.empty((0, len(GAUGES)), dtype=np.uint8)
-        self.exported: NDArray[np.bool_] = np.empty((0, len(RAW_SIGNALS)), dtype=np.bool_)
+        self.lacking: NDArray[np.uint8] = np.empty((0, len(RAW_SIGNALS)), dtype=np.uint8)
         self.read_s: FloatArray = np.empty(0)
         self.fault: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)  # of the last attempt
 
@@ -121,7 +125,7 @@ class EngineTable:
             max_gap_s=self._window_s,
         )
         self._drop_buckets(row, keep=binding.buckets)
-        self.exported[row] = binding.exported
+        self.lacking[row] = binding.lacking
         self.read_s[row] = now_s
         self.fault[row] = Reason.PRESENT
         if gained is None:
@@ -184,12 +188,12 @@ class EngineTable:
             return np.concatenate([array, np.zeros((more, *array.shape[1:]), dtype=array.dtype)])
 
         self.gauges, self.gauge_reasons = grown(self.gauges), grown(self.gauge_reasons)
-        self.exported, self.read_s = grown(self.exported), grown(self.read_s)
+        self.lacking, self.read_s = grown(self.lacking), grown(self.read_s)
         self.fault = grown(self.fault)
 
     def _blank(self, row: int) -> None:
         self.gauges[row] = np.nan
         self.gauge_reasons[row] = Reason.NOT_READ_YET
-        self.exported[row] = False
+        self.lacking[row] = Reason.NOT_EXPORTED
         self.read_s[row] = np.nan
         self.fault[row] = Reason.NOT_READ_YET

@@ -9,8 +9,6 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 
@@ -57,7 +55,8 @@ class Fetcher:
         self._keep_alive_s = keep_alive_s
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Open the session."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keep_alive_s)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -65,14 +64,9 @@ class Fetcher:
             auto_decompress=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "wva-adapter"},
         )
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Close the session and its connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -82,7 +76,7 @@ class Fetcher:
     ) -> Fetched | Failure:
         """Return what a GET of `url` answers with 200, or why it doesn't."""
         if self._session is None:
-            raise RuntimeError("the fetcher is not open; use it as a context")
+            raise RuntimeError("the fetcher is not open")
         try:
             async with self._session.get(
                 url,

@@ -6,13 +6,14 @@ be read itself. A variant's distributions are those of whoever can be read. Mean
 are taken over sums, never over other means.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..records import PERCENTILES, REPLICA_SIGNALS, VARIANT_SIGNALS, Readings, Reason
-from .engines import BucketTable, EngineTable
 from .histogram import percentile, second_moment
 from .signals import (
     AREA_OF,
@@ -25,7 +26,7 @@ from .signals import (
     sum_flow,
 )
 
-__all__ = ["Targets", "replica_readings", "variant_readings"]
+__all__ = ["Buckets", "TargetTable", "Targets", "replica_readings", "variant_readings"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -52,6 +53,37 @@ _GAUGES = (
 # How targets of one replica become one number, where they don't add up.
 _WORST = {"kv_usage_ratio": np.fmax, "awake": np.fmin, "prefix_hit_ratio": np.fmax}
 _LENGTHS = {"prompt_tokens": "request_prompt_tokens", "output_tokens": "request_output_tokens"}
+
+
+class Buckets(Protocol):
+    """The buckets of the targets that share a list of bounds."""
+
+    bounds: FloatArray
+
+    def members(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return rows of the target table, and rows of `totals` that belong to them."""
+        ...
+
+    def totals(self) -> FloatArray:
+        """Return cumulative counts over the window."""
+        ...
+
+
+class TargetTable(Protocol):
+    """What is known of targets, in rows; columns as in `signals`."""
+
+    gauges: FloatArray
+    gauge_reasons: ReasonArray
+    lacking: ReasonArray  # per raw signal: why there is no flow of it
+    read_s: FloatArray
+
+    def flows(self) -> FloatArray:
+        """Return the flows over the window."""
+        ...
+
+    def bucket_tables(self, histogram: str) -> Sequence[Buckets]:
+        """Return the tables of a histogram, one for each list of bounds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +113,7 @@ class _Flows:
     """What the groups of some targets did over the window, and the readings that it gives."""
 
     def __init__(
-        self, table: EngineTable, targets: Targets, unread: ReasonArray, *, one_is_enough: bool
+        self, table: TargetTable, targets: Targets, unread: ReasonArray, *, one_is_enough: bool
     ) -> None:
         self.table, self.targets, self.unread = table, targets, unread
         own = table.flows()[targets.row]
@@ -89,11 +121,11 @@ class _Flows:
         self.own_rates: FloatArray = np.zeros_like(own)
         np.divide(own, elapsed_s, out=self.own_rates, where=elapsed_s > 0)
         self.totals, self.rates = self.added(own), self.added(self.own_rates)
-        self.once = np.zeros(targets.groups, dtype=np.bool_)
-        self.once[targets.group[elapsed_s[:, 0] <= 0]] = True
-        size = np.bincount(targets.group, minlength=targets.groups)
-        enough = 1.0 if one_is_enough else np.maximum(size, 1)[:, None]
-        self._speaking = self.added(table.exported[targets.row].astype(np.float64)) >= enough
+        self.once = np.zeros(targets.groups, dtype=np.uint8)
+        self.once[targets.group[elapsed_s[:, 0] <= 0]] = Reason.ONE_SCRAPE
+        worst, start = (np.minimum, Reason.UNKNOWN) if one_is_enough else (np.maximum, 0)
+        self._lacking = np.full((targets.groups, len(RAW_SIGNALS)), start, dtype=np.uint8)
+        worst.at(self._lacking, targets.group, table.lacking[targets.row])
 
     def added(self, values: FloatArray) -> FloatArray:
         """Add up the targets' rows by group."""
@@ -101,33 +133,27 @@ class _Flows:
         np.add.at(result, self.targets.group, values)
         return result
 
-    def mute(self, *signals: str) -> BoolArray:
-        """Return where too few targets of a group export all of the raw signals."""
+    def lacking(self, *signals: str) -> ReasonArray:
+        """Return why one of the raw signals isn't there."""
         columns = [RAW_SIGNALS.index(name) for name in signals]
-        return np.asarray(~self._speaking[:, columns].all(axis=1), dtype=np.bool_)
+        return np.asarray(self._lacking[:, columns].max(axis=1), dtype=np.uint8)
 
-    def reading(self, values: FloatArray, *why: tuple[BoolArray, Reason]) -> Readings:
-        """Return a column; the first of `why` that holds is the reason, if anything was read."""
+    def reading(self, values: FloatArray, *why: ReasonArray) -> Readings:
+        """Return a column; the first of `why` that isn't PRESENT is the reason it is missing."""
         reasons = np.where(np.isfinite(values), Reason.PRESENT, Reason.NOT_FINITE)
-        for where, reason in reversed(why):
-            reasons = np.where(where, reason, reasons)
-        reasons = np.where(self.unread != Reason.PRESENT, self.unread, reasons).astype(np.uint8)
-        return Readings(np.where(reasons == Reason.PRESENT, values, np.nan), reasons)
+        for reason in (*reversed(why), self.unread):
+            reasons = np.where(reason != Reason.PRESENT, reason, reasons)
+        return Readings(
+            np.where(reasons == Reason.PRESENT, values, np.nan), reasons.astype(np.uint8)
+        )
 
     def rate(self, signal: str, column: int) -> Readings:
-        return self.reading(
-            self.rates[:, column],
-            (self.mute(signal), Reason.NOT_EXPORTED),
-            (self.once, Reason.ONE_SCRAPE),
-        )
+        return self.reading(self.rates[:, column], self.lacking(signal), self.once)
 
     def ratio(self, upper: FloatArray, lower: FloatArray, *signals: str) -> Readings:
         values = np.divide(upper, lower, out=np.full_like(lower, np.nan), where=lower > 0)
         return self.reading(
-            values,
-            (self.mute(*signals), Reason.NOT_EXPORTED),
-            (self.once, Reason.ONE_SCRAPE),
-            (lower <= 0, Reason.NO_EVENTS),
+            values, self.lacking(*signals), self.once, _where(lower <= 0, Reason.NO_EVENTS)
         )
 
     def mean(self, histogram: str) -> Readings:
@@ -140,13 +166,13 @@ class _Flows:
         reasons = np.zeros(self.targets.groups, dtype=np.uint8)
         np.maximum.at(reasons, self.targets.group, self.table.gauge_reasons[rows, column])
         values = self._together(name, self.table.gauges[rows, column])
-        return self.reading(values, *((reasons == r, Reason(int(r))) for r in set(reasons) - {0}))
+        return self.reading(values, reasons)
 
     def window_mean(self, name: str, latest: Readings) -> Readings:
         """Return a gauge's mean over the window."""
         values = self._together(name, self.own_rates[:, flow(f"{name}.area")])
-        absent = latest.reasons == Reason.NOT_EXPORTED
-        return self.reading(values, (absent, Reason.NOT_EXPORTED), (self.once, Reason.ONE_SCRAPE))
+        absent = _where(latest.reasons == Reason.NOT_EXPORTED, Reason.NOT_EXPORTED)
+        return self.reading(values, absent, self.once)
 
     def _together(self, name: str, own: FloatArray) -> FloatArray:
         if name not in _WORST:
@@ -155,7 +181,7 @@ class _Flows:
         _WORST[name].at(values, self.targets.group, own)
         return values
 
-    def buckets(self, table: BucketTable) -> FloatArray:
+    def buckets(self, table: Buckets) -> FloatArray:
         """Return a table's cumulative counts per group."""
         where = np.full(len(self.table.read_s), -1, dtype=np.intp)
         where[self.targets.row] = np.arange(len(self.targets.row))
@@ -163,11 +189,11 @@ class _Flows:
         use = where[members] >= 0
         counts = np.zeros((self.targets.groups, len(table.bounds)))
         group = self.targets.group[where[members[use]]]
-        np.add.at(counts, group, table.window.totals()[rows[use]])
+        np.add.at(counts, group, table.totals()[rows[use]])
         return counts
 
 
-def replica_readings(table: EngineTable, targets: Targets) -> dict[str, Readings]:
+def replica_readings(table: TargetTable, targets: Targets) -> dict[str, Readings]:
     """Return the readings of REPLICA_SIGNALS; `targets` are grouped by replica."""
     flows = _Flows(table, targets, targets.why_unread(), one_is_enough=False)
     found = {name: flows.gauge(name) for name in _GAUGES}
@@ -176,8 +202,8 @@ def replica_readings(table: EngineTable, targets: Targets) -> dict[str, Readings
     inflight = found["running_requests"].present & found["waiting_requests"].present
     found["inflight_slope_rps"] = flows.reading(
         flows.rates[:, flow(INFLIGHT_CHANGE)],
-        (~inflight, Reason.NOT_EXPORTED),
-        (flows.once, Reason.ONE_SCRAPE),
+        _where(~inflight, Reason.NOT_EXPORTED),
+        flows.once,
     )
     found |= {f"mean_{name}": flows.window_mean(name, found[name]) for name in AREA_OF}
     for short, histogram in _LENGTHS.items():
@@ -190,7 +216,7 @@ def replica_readings(table: EngineTable, targets: Targets) -> dict[str, Readings
     return {name: found[name] for name in REPLICA_SIGNALS}
 
 
-def variant_readings(table: EngineTable, targets: Targets) -> dict[str, Readings]:
+def variant_readings(table: TargetTable, targets: Targets) -> dict[str, Readings]:
     """Return the readings of VARIANT_SIGNALS; `targets` are grouped by variant."""
     readable = targets.unread == Reason.PRESENT
     twice = readable & (table.flows()[targets.row, flow(ELAPSED)] > 0)
@@ -238,10 +264,10 @@ def _second_moment(flows: _Flows, histogram: str) -> Readings:
     quiet = flows.totals[:, count_flow(histogram)] <= 0
     return flows.reading(
         values,
-        (flows.mute(histogram), Reason.NOT_EXPORTED),
-        (flows.once, Reason.ONE_SCRAPE),
-        (quiet, Reason.NO_EVENTS),
-        (most <= 0, Reason.NOT_EXPORTED),
+        flows.lacking(histogram),
+        flows.once,
+        _where(quiet, Reason.NO_EVENTS),
+        _where(most <= 0, Reason.NOT_EXPORTED),
     )
 
 
@@ -257,11 +283,15 @@ def _percentile(flows: _Flows, histogram: str, ratio: float) -> Readings:
     quiet = flows.totals[:, count_flow(histogram)] <= 0
     return flows.reading(
         values,
-        (flows.mute(histogram), Reason.NOT_EXPORTED),
-        (quiet, Reason.NO_EVENTS),
+        flows.lacking(histogram),
+        _where(quiet, Reason.NO_EVENTS),
         # No buckets, or all of it below the first bound, where a histogram says nothing.
-        (np.isnan(values), Reason.NOT_EXPORTED),
+        _where(np.isnan(values), Reason.NOT_EXPORTED),
     )
+
+
+def _where(condition: BoolArray, reason: Reason) -> ReasonArray:
+    return np.where(condition, reason, Reason.PRESENT).astype(np.uint8)
 
 
 def _first_present(first: Readings, second: Readings) -> Readings:

@@ -17,6 +17,7 @@ __all__ = [
     "GAUGES",
     "GAUGE_BOUNDS",
     "HISTOGRAMS",
+    "INFLIGHT",
     "INFLIGHT_CHANGE",
     "OVER",
     "RAW_SIGNALS",
@@ -64,6 +65,7 @@ BUCKETED = ("ttft_s", "itl_s", "tpot_s", "request_prompt_tokens", "request_outpu
 
 # Gauges of which the mean over the window is wanted; their flow is value times seconds.
 AREA_OF = ("running_requests", "waiting_requests", "kv_usage_ratio")
+INFLIGHT = ("running_requests", "waiting_requests")
 INFLIGHT_CHANGE = "inflight_change"
 ELAPSED = "elapsed_s"
 FLOWS = (

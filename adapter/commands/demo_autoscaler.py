@@ -73,7 +73,7 @@ class Autoscaler:
             scaling.state, scaling.reason = decision.state, decision.reason
             if decision.replicas != there:
                 scaling.actions += 1
-                await self._fleet.set_replicas(name, decision.replicas)
+                self._fleet.set_replicas(name, decision.replicas)
 
     async def explanation(self, name: str) -> dict[str, Any] | None:
         """Return the adapter's explanation of a variant, None while there is none."""

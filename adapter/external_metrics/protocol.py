@@ -19,6 +19,9 @@ MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 128 * 1024  # a user may be in very many groups: a header line for each
 HEAD_TIMEOUT_S = 15.0
 MAX_CONNECTIONS = 4096
+# A TLS connection is closed by both sides, but an idle client may never look.
+CLOSE_PATIENCE_S = 1.0
+CLOSE_TRIES = 20
 
 
 class ApiProtocol(HttpToolsProtocol):
@@ -137,9 +140,17 @@ class _JoinedWrites(asyncio.Transport):
         self._pieces.append(data)
 
     def close(self) -> None:
-        """Send what is kept, then close."""
+        """Send what is kept, then close; a peer that doesn't answer is not waited for."""
         self._flush()
         self._transport.close()
+        self._loop.call_later(CLOSE_PATIENCE_S, self._abandon, CLOSE_TRIES)
+
+    def _abandon(self, tries: int) -> None:
+        """End the connection without the peer, as soon as it has taken what was written."""
+        if tries and self._transport.get_write_buffer_size():
+            self._loop.call_later(CLOSE_PATIENCE_S, self._abandon, tries - 1)
+        else:
+            self._transport.abort()
 
     def _flush(self) -> None:
         if self._pieces:

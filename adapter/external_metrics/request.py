@@ -90,7 +90,8 @@ def parse_request(method: str, raw_path: bytes, query: bytes) -> ApiRequest:
         path=path,
         segments=segments,
         parameters=parameters,
-        access=AccessQuery(verb=method.lower(), path=path),
+        # A HEAD shows less than the GET that permissions are given for.
+        access=AccessQuery(verb="get" if method in _READS else method.lower(), path=path),
         kind=_kind(path),
     )
 

@@ -37,6 +37,8 @@ class ApiServer:
         self, app: ASGIApp, *, host: str, port: int, context: ssl.SSLContext | None
     ) -> None:
         self._socket = _listen(host, port)
+        bound_host, bound_port, *_ = self._socket.getsockname()
+        self.address: tuple[str, int] = (bound_host, bound_port)
         config = uvicorn.Config(
             app,
             http=ApiProtocol,
@@ -53,12 +55,6 @@ class ApiServer:
         config.load()
         config.ssl = context
         self._server = _SignalFreeServer(config)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Return the host and the port that are listened on."""
-        host, port, *_ = self._socket.getsockname()
-        return host, port
 
     async def serve(self) -> None:
         """Serve until `stop`, then finish the requests that are under way."""

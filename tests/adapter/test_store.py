@@ -31,7 +31,9 @@ class TestRead:
         assert store.read("lab", DESIRED, "b") == 5
         assert store.read("other", DESIRED, "a") == 7
 
-    @pytest.mark.parametrize("name", ["WVA_Desired_Replicas", "wva_desired_replicas", DESIRED.upper()])
+    @pytest.mark.parametrize(
+        "name", ["WVA_Desired_Replicas", "wva_desired_replicas", DESIRED.upper()]
+    )
     def test_metric_names_match_in_any_case(self, name):
         store, _ = store_of(publication_of({"lab/a": 3}))
         assert store.read("lab", name, "a") == 3
@@ -44,7 +46,9 @@ class TestRead:
     def test_before_the_first_publication_everything_is_refused(self):
         store, clock = store_of()
         clock.advance(12)
-        with pytest.raises(StalePublicationError, match=r"no decision .* 12 s, since 2027-01-15T08:16:40Z"):
+        with pytest.raises(
+            StalePublicationError, match=r"no decision .* 12 s, since 2027-01-15T08:16:40Z"
+        ):
             store.read("lab", DESIRED, "a")
 
     def test_an_unknown_variant_names_those_of_its_namespace_and_no_other(self):
@@ -129,7 +133,9 @@ class TestAge:
         store, clock = store_of(publication)
         assert store.read("lab", metric, "a") > 0
         clock.advance(60)
-        with pytest.raises(StalePublicationError, match=r"61 s old, above the limit of 30 s \(max_dec"):
+        with pytest.raises(
+            StalePublicationError, match=r"61 s old, above the limit of 30 s \(max_dec"
+        ):
             store.read("lab", metric, "a")
 
     def test_a_refusal_names_age_limit_and_the_silent_loop(self):
@@ -193,8 +199,8 @@ class TestAge:
     @given(
         age_s=st.floats(0, 2000, allow_subnormal=False),
         waits_s=st.lists(st.floats(0, 500, allow_subnormal=False), max_size=6),
-        desired=st.floats(0, 100),
-        current=st.floats(0, 100),
+        desired=st.integers(0, 100),
+        current=st.integers(0, 100),
     )
     def test_it_only_gets_staler_and_never_falls_below_the_decision(
         self, age_s, waits_s, desired, current

@@ -1,6 +1,9 @@
 """The external metrics API on a real TLS listener, in a thread with a loop of its own."""
 
 import asyncio
+import contextlib
+import shutil
+import socket
 import ssl
 import tempfile
 import threading
@@ -8,12 +11,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import uvloop
 
-from adapter.config import ApiSettings
+from adapter.config import ApiSettings, TlsFiles
 from adapter.external_metrics.access import Authorizer
 from adapter.external_metrics.api import create_api
 from adapter.external_metrics.auth import Authenticator
@@ -38,7 +41,9 @@ SERVICE = "wva.wva-system.svc"
 class ApiHarness:
     """One running API; `call` runs something in its loop, `client` talks to it."""
 
-    def __init__(self, *, open_to_all: bool = False, trust: bool = True) -> None:
+    def __init__(
+        self, *, open_to_all: bool = False, trust: bool = True, files: TlsFiles | None = None
+    ) -> None:
         self.clock = ManualClock(unix_offset_s=time.time() - 1000.0)
         self.folder = Path(tempfile.mkdtemp(prefix="wva-api-"))
         self.kube_ca = TestAuthority("kubernetes")
@@ -48,10 +53,11 @@ class ApiHarness:
         self.checks: dict[str, str] = {"decisions": ""}
         self._open = open_to_all
         self._with_trust = trust
+        self._files = files
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "ApiHarness":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(10)
         if self._with_trust and not self._open:
@@ -59,9 +65,11 @@ class ApiHarness:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.call(self.server.stop)
+        if self._thread.is_alive():
+            self.call(self.server.stop)
         self._thread.join(20)
         assert not self._thread.is_alive()
+        shutil.rmtree(self.folder)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -70,7 +78,7 @@ class ApiHarness:
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.store = Store(self.clock, metrics=SERVED_METRICS)
-        settings = ApiSettings(host="127.0.0.1", port=0)
+        settings = ApiSettings(host="127.0.0.1", port=0, tls=self._files)
         self.tls = ServingTls(settings, state_dir=None, clock=self.clock)
         self.reviewer = FakeReviewer(self.trust() if self._with_trust else None)
         self.reviewer.allow(HPA, "list", "*")
@@ -131,14 +139,16 @@ class ApiHarness:
         self.wait(lambda: self.keeper.trust is not before)
 
     def context(self, credential: Credential | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context(cadata=self.tls.bundle_pem.decode())
+        bundle = self.tls.bundle_pem.decode()
+        context = ssl.create_default_context(cadata=bundle or None)
+        if not bundle:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         if credential is not None:
             credential.load_into(context, self.folder)
         return context
 
-    def client(
-        self, credential: Credential | None = None, *, headers: Any = None
-    ) -> httpx.Client:
+    def client(self, credential: Credential | None = None, *, headers: Any = None) -> httpx.Client:
         return httpx.Client(
             base_url=f"https://127.0.0.1:{self.port}",
             verify=self.context(credential),
@@ -147,10 +157,25 @@ class ApiHarness:
             trust_env=False,
         )
 
-    def proxied(self, user: str = HPA, *, groups: tuple[str, ...] = (), **headers: str):
+    def proxied(self, user: str = HPA, *, groups: tuple[str, ...] = (), **changes: Any):
         """Return a client that comes as the aggregator does, for `user`."""
         lines = [("X-Remote-User", user), *(("X-Remote-Group", group) for group in groups)]
-        return self.client(self.front_proxy, headers=[*lines, *headers.items()])
+        return self.client(self.front_proxy, headers=lines, **changes)
+
+    def raw(self, *parts: bytes, credential: Credential | None = None) -> bytes:
+        """Send bytes on a connection of their own; return all that comes until it is closed."""
+        context = self.context(credential)
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as tls,
+        ):
+            for part in parts:
+                tls.sendall(part)
+            answer = b""
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                while piece := tls.recv(65536):
+                    answer += piece
+            return answer
 
 
 def metric_path(metric: str = "wva_desired_replicas", namespace: str = "lab") -> str:

@@ -41,7 +41,7 @@ def peer_model(points, batch, queue):
     def values(theta):
         return np.array([peer_latencies_ms(theta, point, batch, queue) for point in points])
 
-    def model(parameters):
+    def model(parameters, rows):
         predicted, slopes = [], []
         for theta in parameters:
             predicted.append(values(theta))
@@ -153,7 +153,7 @@ def test_r11_three_identical_points_are_not_determined():
 def line(x):
     """y = a + b x with an extra axis of one kind of measurement."""
 
-    def model(parameters):
+    def model(parameters, rows):
         predicted = parameters[:, :1] + parameters[:, 1:2] * x
         slope = np.stack([np.ones_like(predicted), np.broadcast_to(x, predicted.shape)], axis=-1)
         return predicted[..., None], slope[:, :, None, :]

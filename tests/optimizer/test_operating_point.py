@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.domain import ServiceProfiles, Workloads
-from optimizer.operating_point import (
+from optimizer.domain import EngineLimits, ServiceProfiles, Workloads
+from optimizer.latency import predict
+from optimizer.operating_point import at_concurrency, at_rate
+from optimizer.step_law import (
     EVEN,
     PARAMETERS,
     POISSON,
-    at_concurrency,
-    at_rate,
     design,
     load_of,
     parameters_of,
@@ -63,10 +63,12 @@ def test_step_time_by_hand_at_a_rate():
     share = rate * (199 * each + 1000 * 22e-6)
     itl, ttft = at_rate(profile(), load(rate, spread=0.0))
     step = (6e-3 + each) / (1 - share)
-    decoding = rate * 199 * step
+    decoding, prompt = rate * 199 * step, 1000 * 22e-6
     assert itl[0] == pytest.approx(step)
+    # What an arrival sees more of long steps than there are.
+    long = 1 + rate * prompt**2 / (step * (1 - (rate * prompt) ** 2))
     expected = 9e-3 + 6e-3 + decoding * each + 1000 * 50e-9
-    expected += 1000 * 22e-6 * (1 + rate * step) + (1 - np.exp(-decoding)) * step / 2
+    expected += prompt * (1 + rate * step * long) + (1 - np.exp(-decoding)) * long * step / 2
     assert ttft[0] == pytest.approx(expected)
 
 
@@ -153,3 +155,39 @@ def test_shapes_broadcast_over_variants_and_points():
     itl, ttft = at_rate(each, here)
     assert itl.shape == ttft.shape == (3, 4)
     assert (np.diff(itl[:, 0]) > 0).all()
+
+
+def limits(count):
+    return EngineLimits(
+        max_batch_size=np.full(count, 1024),
+        max_queue_size=np.full(count, 1024),
+        kv_capacity_tokens=np.full(count, np.inf),
+        max_batched_tokens=np.full(count, 65_536.0),
+    )
+
+
+# prompt, output, share of the time that is spent on what arrives, largest ITL difference.
+MEETS = [
+    pytest.param(64, 256, 0.3, 0.01, id="short prompts, light"),
+    pytest.param(64, 1024, 0.6, 0.01, id="short prompts, long outputs"),
+    pytest.param(1024, 1024, 0.5, 0.01, id="even lengths"),
+    pytest.param(1024, 256, 0.6, 0.03, id="longer prompts"),
+    pytest.param(4096, 1024, 0.6, 0.04, id="long prompts"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "output", "share", "difference"), MEETS)
+def test_means_meet_those_of_the_whole_latency_model(prompt, output, share, difference):
+    """Two ways to the same means: this law, and the chain with its distributions."""
+    one = load(1.0, prompt=prompt, output=output)
+    rate = share / share_of(profile(), one)
+    itl, ttft = at_rate(profile(), load(rate, prompt=prompt, output=output))
+    whole = predict(
+        profile(),
+        workload(prompt, output),
+        limits(1),
+        np.array([rate]),
+        percentile_ratio=np.zeros(1),
+    )
+    np.testing.assert_allclose(itl, whole.itl_mean_s, rtol=difference)
+    np.testing.assert_allclose(ttft, whole.ttft_mean_s, rtol=0.03)

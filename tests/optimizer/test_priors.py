@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from optimizer.operating_point import parameters_of
 from optimizer.priors import ModelSize, model_size, prior_profiles
+from optimizer.step_law import parameters_of
 
 SIZES = [
     pytest.param("meta-llama/Llama-3.1-8B-Instruct", (8, 8, 2), id="dense"),

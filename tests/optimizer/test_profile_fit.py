@@ -6,18 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.domain import ServiceProfiles, Trust, Workloads
-from optimizer.operating_point import (
-    EVEN,
-    PARAMETERS,
-    POISSON,
-    Load,
-    at_rate,
-    load_of,
-    parameters_of,
-    profiles_of,
-)
+from optimizer.operating_point import at_rate
 from optimizer.profile_fit import FitStatus, Guard, fit_profiles, trust_of
 from optimizer.profile_points import FitProblem, Points
+from optimizer.step_law import EVEN, PARAMETERS, POISSON, Load, load_of, parameters_of, profiles_of
 
 TRUTH = np.array([6.6e-3, 18e-6, 22e-6, 55e-9, 9e-3])
 SEED = np.array([8e-3, 40e-6, 40e-6, 40e-9, 5e-3])
@@ -139,6 +131,7 @@ def lone_point(itl_ms, ttft_ms, prompt, output):
     load = Load(
         arrival_rate_rps=0 * one,
         prompt_tokens=prompt * one,
+        prompt_tokens_second=prompt**2 * one,
         held_tokens=prompt * one,
         decode_steps=(output - 1) * one,
         context_tokens=(prompt + (output + 1) / 2) * one,
@@ -219,6 +212,7 @@ def test_the_unit_of_time_does_not_matter(shapes, unit):
         load=Load(
             arrival_rate_rps=load.arrival_rate_rps / unit,
             prompt_tokens=load.prompt_tokens,
+            prompt_tokens_second=load.prompt_tokens_second,
             held_tokens=load.held_tokens,
             decode_steps=load.decode_steps,
             context_tokens=load.context_tokens,
@@ -310,10 +304,10 @@ def test_derivatives_are_those_of_the_predictions(by_rate):
         start=np.array([TRUTH]),
         dispersion=POISSON,
     )
-    predicted, slope = problem.model()(np.array([TRUTH]))
+    predicted, slope = problem.model()(np.array([TRUTH]), np.array([0]))
     for j in range(5):
         step = np.zeros(5)
         step[j] = TRUTH[j] * 1e-4
-        up, down = (problem.model()(np.array([TRUTH + s]))[0] for s in (step, -step))
+        up, down = (problem.model()(np.array([TRUTH + s]), np.array([0]))[0] for s in (step, -step))
         measured = (up - down) / (2 * step[j]) * TRUTH[j] / predicted
         np.testing.assert_allclose(slope[..., j] * TRUTH[j] / predicted, measured, atol=1e-6)

@@ -67,7 +67,7 @@ async def test_a_replica_answers_503_until_it_is_ready_and_then_its_metrics():
     clock = ManualClock()
     async with running(small_cluster(), clock) as (fleet, session):
         assert await targets(fleet, session) == []
-        await fleet.set_replicas("v", 1)
+        fleet.set_replicas("v", 1)
         (group,) = await targets(fleet, session)
         assert group["labels"] == {
             "namespace": "default",
@@ -111,7 +111,7 @@ async def test_scaling_opens_and_closes_listeners():
         groups = await targets(fleet, session)
         assert len({group["targets"][0] for group in groups}) == 3
         clock.now_s += 10.0
-        await fleet.set_replicas("v", 1)
+        fleet.set_replicas("v", 1)
         clock.now_s += 30.0
         await asyncio.sleep(0.1)
         assert [g["labels"]["replica"] for g in await targets(fleet, session)] == ["v-0"]
@@ -146,6 +146,17 @@ async def test_a_failure_while_it_runs_is_raised_when_it_stops():
         await fleet.stop()
 
 
+async def test_stopping_while_ports_are_being_opened_frees_them_all():
+    fleet = Fleet(small_cluster(), ManualClock())
+    await fleet.start()
+    fleet.set_replicas("v", 5)
+    addresses = [group["targets"][0].split(":") for group in fleet.targets()]
+    await fleet.stop()
+    assert len(addresses) == 5
+    for host, port in addresses:
+        socket.create_server((host, int(port))).close()
+
+
 async def test_what_cannot_be_stopped_twice_can():
     fleet = Fleet(small_cluster(), ManualClock())
     await fleet.stop()
@@ -163,14 +174,15 @@ async def test_a_large_fleet_is_cheap():
         cluster.set_replicas(each.variant.name, 7, cold_start_s=0.0)
     cluster.advance(1125.0)  # the burst has begun
     clock.now_s = 1125.0
-    async with running(cluster, clock) as (fleet, _):
+    async with running(cluster, clock, tick_s=60.0) as (fleet, _):
+        await asyncio.sleep(0)
         started_s = time.process_time()
         for _ in range(200):
             clock.now_s += 0.05
-            await fleet._tick()
+            await fleet._follow()
         for _ in range(10):
             for replica in cluster.replicas:
-                fleet._answer_metrics(replica)
+                await fleet._answer_metrics(replica, None)
         used_s = time.process_time() - started_s
     assert len(cluster.replicas) == 21
     assert used_s / 10.0 < 0.30

@@ -30,7 +30,8 @@ class World:
     def items(self, selector: str = "", *, namespace="lab", metric=DESIRED) -> dict[str, str]:
         body = self.answers.answer(LIST, namespace, metric, selector).body
         return {
-            item["metricLabels"]["variant_name"]: item["value"] for item in json.loads(body)["items"]
+            item["metricLabels"]["variant_name"]: item["value"]
+            for item in json.loads(body)["items"]
         }
 
     def rows(self) -> list[list[str]]:
@@ -59,11 +60,30 @@ def test_selection(selector, items):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        pytest.param(("lab", "m1", ""), UnknownMetricError, "'m1' is served in namespace 'lab'", id="metric"),
-        pytest.param(("lab", DESIRED, "a in b"), BadSelectorError, "expected: '\\('", id="selector"),
-        pytest.param(("lab", DESIRED, "variant_name=x"), NoMatchError, "'variant_name=x' in namespace 'lab', which has 2: a, b", id="no-match"),
-        pytest.param(("lab", DESIRED, "variant_name=a,accelerator_type=T4"), NoMatchError, "nothing matches", id="index-but-not-the-rest"),
-        pytest.param(("lab", DESIRED, "variant_name=c"), NoMatchError, "nothing matches", id="other-namespace's"),
+        pytest.param(
+            ("lab", "m1", ""), UnknownMetricError, "'m1' is served in namespace 'lab'", id="metric"
+        ),
+        pytest.param(
+            ("lab", DESIRED, "a in b"), BadSelectorError, "expected: '\\('", id="selector"
+        ),
+        pytest.param(
+            ("lab", DESIRED, "variant_name=x"),
+            NoMatchError,
+            "'variant_name=x' in namespace 'lab', which has 2: a, b",
+            id="no-match",
+        ),
+        pytest.param(
+            ("lab", DESIRED, "variant_name=a,accelerator_type=T4"),
+            NoMatchError,
+            "nothing matches",
+            id="index-but-not-the-rest",
+        ),
+        pytest.param(
+            ("lab", DESIRED, "variant_name=c"),
+            NoMatchError,
+            "nothing matches",
+            id="other-namespace's",
+        ),
         pytest.param(("none", DESIRED, ""), NoMatchError, "which has none", id="empty-namespace"),
     ],
 )

@@ -106,7 +106,7 @@ class TestFrontProxy:
         ],
     )
     async def test_a_bad_proxy_is_refused_and_not_anonymous(self, chain):
-        with pytest.raises(UnauthorizedError, match="^Unauthorized$"):
+        with pytest.raises(UnauthorizedError, match=r"^Unauthorized$"):
             await World().identify(chain, MASTERS)
 
     async def test_no_allowed_names_allow_any_of_that_authority(self):

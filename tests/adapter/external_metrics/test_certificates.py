@@ -44,7 +44,9 @@ def test_uses_that_include_clients(uses):
         pytest.param(CA.issue("a", days=(-2, -1)), "not valid", id="expired"),
         pytest.param(CA.issue("a", days=(1, 2)), "not valid", id="not-yet-valid"),
         pytest.param(TestAuthority("other").issue("a"), "refused", id="other-authority"),
-        pytest.param(TestAuthority("ca").issue("a"), "refused", id="other-authority-of-the-same-name"),
+        pytest.param(
+            TestAuthority("ca").issue("a"), "refused", id="other-authority-of-the-same-name"
+        ),
         pytest.param(TestAuthority("other").credential, "refused", id="self-signed"),
     ],
 )
@@ -90,7 +92,9 @@ def test_a_bundle_of_several_authorities_trusts_each_and_may_hold_comments():
     assert len(x509.load_pem_x509_certificates(pool.pem.encode())) == 2
 
 
-@pytest.mark.parametrize("pem", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])
+@pytest.mark.parametrize(
+    "pem", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+)
 def test_what_is_no_bundle_is_an_error(pem):
     with pytest.raises(ValueError):
         CertificatePool(pem)

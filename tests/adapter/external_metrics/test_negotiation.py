@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,11 +28,15 @@ AGGREGATOR = (
         pytest.param("application/vnd.kubernetes.protobuf, */*", LIST, id="hpa"),
         pytest.param("application/json, */*", LIST, id="kubectl-raw"),
         pytest.param(KUBECTL_TABLE, TABLE, id="kubectl-get"),
-        pytest.param("application/json;as=Table;v=v1beta1;g=meta.k8s.io", TABLE_BETA, id="old-table"),
+        pytest.param(
+            "application/json;as=Table;v=v1beta1;g=meta.k8s.io", TABLE_BETA, id="old-table"
+        ),
         pytest.param("application/json;charset=utf-8", LIST, id="other-parameters-ignored"),
         pytest.param("application/*", LIST, id="half-wildcard"),
         pytest.param("APPLICATION/JSON", LIST, id="any-case"),
-        pytest.param("application/json;as=Table;v=v9;g=meta.k8s.io,*/*;q=0.1", LIST, id="falls-back"),
+        pytest.param(
+            "application/json;as=Table;v=v9;g=meta.k8s.io,*/*;q=0.1", LIST, id="falls-back"
+        ),
         pytest.param(
             "application/json;q=0.5,application/json;as=Table;v=v1;g=meta.k8s.io;q=0.9",
             TABLE,
@@ -99,9 +105,7 @@ def test_gzip(header, wanted):
 
 @given(st.text(max_size=60))
 def test_any_header_gives_an_offer_or_not_acceptable(accept):
-    try:
+    with contextlib.suppress(NotAcceptableError):
         assert negotiate(accept, LIST_FORMS) in LIST_FORMS
-    except NotAcceptableError:
-        pass
     assert wants_gzip(accept) in {True, False}
     assert Offer("a/b").content_type == "a/b"

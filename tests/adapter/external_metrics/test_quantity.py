@@ -79,8 +79,28 @@ def test_parsing_is_exact(text, number, milli):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "abc", "NaN", "inf", "1 m", "1kk", "1e", "1ee3", "e3", "1_0", "٣", ".", "--1", "1K",
-     "1mi", "1e9999", "1" * 300, "0x10", "1,5"],
+    [
+        "",
+        " ",
+        "abc",
+        "NaN",
+        "inf",
+        "1 m",
+        "1kk",
+        "1e",
+        "1ee3",
+        "e3",
+        "1_0",
+        "٣",
+        ".",
+        "--1",
+        "1K",
+        "1mi",
+        "1e9999",
+        "1" * 300,
+        "0x10",
+        "1,5",
+    ],
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match="is not a quantity"):

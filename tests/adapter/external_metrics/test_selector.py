@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,23 +57,57 @@ def test_matching(text, matches):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("a in b", "unable to parse requirement: found 'b', expected: '('", id="no-set"),
+        pytest.param(
+            "a in b", "unable to parse requirement: found 'b', expected: '('", id="no-set"
+        ),
         pytest.param("=x", "found '=', expected: !, identifier, or 'end of string'", id="no-key"),
-        pytest.param(",a", "found ',', expected: !, identifier, or 'end of string'", id="comma-first"),
+        pytest.param(
+            ",a", "found ',', expected: !, identifier, or 'end of string'", id="comma-first"
+        ),
         pytest.param("a,", "found '', expected: identifier after ','", id="comma-last"),
         pytest.param("a,,b", "found ',', expected: identifier after ','", id="two-commas"),
-        pytest.param("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt", id="no-operator"),
+        pytest.param(
+            "a b",
+            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
+            id="no-operator",
+        ),
         pytest.param("a=b=c", "found '=', expected: ',' or 'end of string'", id="two-values"),
         pytest.param("a=b c", "found 'c', expected: ',' or 'end of string'", id="two-words"),
-        pytest.param("a in (x", "unable to parse requirement: found '', expected: ',' or ')'", id="open-set"),
-        pytest.param("a in ()", "unable to parse requirement: for 'in', 'notin' operators, values set can't be empty", id="empty-set"),
-        pytest.param("a>x", "unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer", id="greater-than-a-word"),
-        pytest.param("a<99999999999999999999", "unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer", id="past-int64"),
-        pytest.param("!", "unable to parse requirement: found '', expected: identifier", id="lonely-not"),
+        pytest.param(
+            "a in (x", "unable to parse requirement: found '', expected: ',' or ')'", id="open-set"
+        ),
+        pytest.param(
+            "a in ()",
+            "unable to parse requirement: for 'in', 'notin' operators, values set can't be empty",
+            id="empty-set",
+        ),
+        pytest.param(
+            "a>x",
+            "unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer",
+            id="greater-than-a-word",
+        ),
+        pytest.param(
+            "a<99999999999999999999",
+            "unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer",
+            id="past-int64",
+        ),
+        pytest.param(
+            "!", "unable to parse requirement: found '', expected: identifier", id="lonely-not"
+        ),
         pytest.param("!a=b", "found '=', expected: ',' or 'end of string'", id="not-with-a-value"),
-        pytest.param("a=!b", "unable to parse requirement: found '!', expected: identifier", id="symbol-as-value"),
-        pytest.param("a>=1", "unable to parse requirement: found '=', expected: identifier", id="no-such-operator"),
-        pytest.param("(a)", "found '(', expected: !, identifier, or 'end of string'", id="parenthesis"),
+        pytest.param(
+            "a=!b",
+            "unable to parse requirement: found '!', expected: identifier",
+            id="symbol-as-value",
+        ),
+        pytest.param(
+            "a>=1",
+            "unable to parse requirement: found '=', expected: identifier",
+            id="no-such-operator",
+        ),
+        pytest.param(
+            "(a)", "found '(', expected: !, identifier, or 'end of string'", id="parenthesis"
+        ),
     ],
 )
 def test_errors_read_as_the_api_machinery_s(text, message):
@@ -159,7 +195,5 @@ def test_a_selector_is_the_conjunction_of_its_requirements(parts, labels, blank)
 
 @given(st.text(alphabet="ab=!(),<> in\tnot\x00é/", max_size=40))
 def test_any_text_is_a_selector_or_an_error_of_ours(text):
-    try:
-        parse_selector(text).matches(LABELS)
-    except BadSelectorError as exc:
-        assert str(exc)
+    with contextlib.suppress(BadSelectorError):
+        assert parse_selector(text).matches(LABELS) in {True, False}

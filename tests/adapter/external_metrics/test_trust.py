@@ -41,8 +41,12 @@ class TestParsing:
         [
             pytest.param("requestheader-allowed-names", "[", "not JSON", id="not-json"),
             pytest.param("requestheader-allowed-names", '"a"', "not a list", id="not-a-list"),
-            pytest.param("requestheader-group-headers", "[1]", "not a list of strings", id="numbers"),
-            pytest.param("client-ca-file", "garbage", "client-ca-file is not a bundle", id="not-pem"),
+            pytest.param(
+                "requestheader-group-headers", "[1]", "not a list of strings", id="numbers"
+            ),
+            pytest.param(
+                "client-ca-file", "garbage", "client-ca-file is not a bundle", id="not-pem"
+            ),
         ],
     )
     def test_faults_name_the_key(self, key, value, message):

@@ -1,0 +1,144 @@
+"""The two ways to read engines, behind one face: directly, or through Prometheus."""
+
+import asyncio
+from typing import Protocol
+
+from ..clock import Clock
+from ..config import PrometheusSource, ScrapeSource, Settings
+from ..records import Readings, Reason
+from .dialect_table import Dialect
+from .discovery import Discovery
+from .faults import FaultBook
+from .fetch import Fetcher
+from .fleet import Fleet
+from .prometheus import PrometheusEngines
+from .prometheus_api import PrometheusClient
+from .prometheus_demand import PrometheusDemand, no_demand
+from .router_table import RouterTable
+from .scrape import Scraper
+from .view import EngineView, scraped_view
+
+__all__ = ["PrometheusSide", "ScrapedSide", "Side"]
+
+
+class Side(Protocol):
+    """A way to read engines, and demand where it knows any."""
+
+    async def open(self) -> None:
+        """Open connections."""
+        ...
+
+    async def close(self) -> None:
+        """Close them."""
+        ...
+
+    async def read(self, *, now_s: float) -> None:
+        """Read everything once."""
+        ...
+
+    def view(self, *, now_s: float) -> EngineView:
+        """Return the engines as they were last read."""
+        ...
+
+    def demand(self) -> dict[str, Readings]:
+        """Return MODEL_SIGNALS as far as this way knows them."""
+        ...
+
+
+class ScrapedSide:
+    """Engines read directly, where the settings or a discovery say that they are."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: ScrapeSource,
+        dialects: tuple[Dialect, ...],
+        *,
+        fetcher: Fetcher,
+        faults: FaultBook,
+        clock: Clock,
+    ) -> None:
+        self._settings, self._fetcher, self._faults = settings, fetcher, faults
+        self._discovery = Discovery(settings, faults)
+        self._scraper = Scraper(settings, source, dialects, faults, clock)
+        self._fleet: Fleet | None = None
+
+    def reconfigure(
+        self, settings: Settings, source: ScrapeSource, dialects: tuple[Dialect, ...]
+    ) -> None:
+        """Go on with other settings; what unchanged targets have said is kept."""
+        self._settings, self._fleet = settings, None
+        self._discovery.reconfigure(settings)
+        self._scraper.reconfigure(settings, source, dialects)
+        self._faults.keep_only({*self._discovery.sources(), *self._scraper.sources()})
+
+    async def open(self) -> None:
+        """Do nothing: the fetcher is opened by whoever lent it."""
+
+    async def close(self) -> None:
+        """Do nothing: the fetcher is closed by whoever lent it."""
+
+    async def read(self, *, now_s: float) -> None:
+        before = self._fleet
+        self._fleet = await self._discovery.refresh(self._fetcher, now_s=now_s)
+        await self._scraper.scrape(self._fetcher, self._fleet, now_s=now_s)
+        if before is not self._fleet:
+            self._faults.keep_only({*self._discovery.sources(), *self._scraper.sources()})
+        for name, model in self._settings.models.items():
+            if model.demand.arrivals_query or model.demand.rejections_query:
+                detail = "demand queries need sources.prometheus: there is no server to ask"
+                source = f"models.{name}.demand"
+                self._faults.failed(source, Reason.NOT_EXPORTED, detail, now_s=now_s)
+
+    def view(self, *, now_s: float) -> EngineView:
+        if self._fleet is None:
+            raise RuntimeError("nothing was read yet")
+        return scraped_view(
+            self._scraper,
+            self._fleet,
+            variants=len(self._settings.variants),
+            now_s=now_s,
+            max_age_s=self._settings.max_decision_age_s,
+        )
+
+    def demand(self) -> dict[str, Readings]:
+        return no_demand(self._settings)
+
+
+class PrometheusSide:
+    """Engines, routers and gateways as a Prometheus server knows them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: PrometheusSource,
+        dialects: tuple[Dialect, ...],
+        *,
+        table: RouterTable,
+        faults: FaultBook,
+    ) -> None:
+        self._settings = settings
+        self._client = PrometheusClient(source)
+        self._engines = PrometheusEngines(
+            settings, source, dialects, client=self._client, faults=faults
+        )
+        self._models = PrometheusDemand(settings, source, table, client=self._client, faults=faults)
+        self._demand = no_demand(settings)
+
+    async def open(self) -> None:
+        await self._client.open()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def read(self, *, now_s: float) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._engines.read(now_s=now_s))
+            demand = tasks.create_task(self._models.read(now_s=now_s))
+        self._demand = demand.result()
+
+    def view(self, *, now_s: float) -> EngineView:
+        return self._engines.view(now_s=now_s)
+
+    def demand(self) -> dict[str, Readings]:
+        return self._demand

@@ -1,0 +1,82 @@
+"""Inter-token latency as a distribution: each request's mean gap between its tokens.
+
+A request sees the level of its time (how many others decode), and, more the fewer tokens
+it has, the prompts that happen to be computed beside it. It is admitted in a step that is
+longer than most, and those who arrive meanwhile lengthen the next ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .domain import FloatArray
+from .first_token import Load
+from .queueing import Stationary
+from .service import RequestWork
+from .tails import ShiftedLognormal
+
+__all__ = ["TokenGap", "token_gap"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenGap:
+    """Mean over requests, [s], and distribution, columns over variants."""
+
+    mean_s: FloatArray
+    distribution: ShiftedLognormal
+
+
+def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap:
+    """Return the distribution of (end to end - TTFT) / (output tokens - 1).
+
+    Parameters
+    ----------
+    work : RequestWork, V rows
+    load : Load, V rows
+    stationary : Stationary, V rows
+
+    Notes
+    -----
+    By Little's law the mean step in service is T = n / (λ (c + D)). After its first
+    token a request sees the excess of its own prompt's step T₀ over T decay by the factor
+    ρ per step (no new prompts start where others wait), in all (E[T₀] - T) ρ / (1 - ρ)
+    over D gaps, and E[1/D] is larger than 1 / E[D]. With v the excess of the step that an
+    arrival meets, bounded by the budget, E[T₀] = A + S + ρ (T + v). The variance is that
+    of the level, less what a request's life averages out, plus that of the prompts in D
+    steps.
+    """
+    s, shape, rho = work.prefill_s, work.prompt_shape, load.prompt_share
+    steps = work.prefill_steps + work.decode_steps
+    step = stationary.mean_in_service / (stationary.throughput_rps * steps)
+    floor = step * (1.0 - rho)
+    open_share = rho * (1.0 - stationary.waiting_ratio)
+    per_gap, per_gap2 = _per_gap(work)
+
+    longer = rho * s * shape / (1.0 - open_share**2)
+    room = np.maximum(floor + load.budget_s - step, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bounded = np.where(np.isfinite(room), longer * room / (longer + room), longer)
+    met = step + np.where(longer > 0.0, bounded, 0.0)
+    first = np.maximum(floor + s + rho * met - step, 0.0)
+    mean = step + first * open_share / (1.0 - open_share) * per_gap
+
+    base = work.iteration_base_s
+    averaging = 1.0 / (1.0 + base / (3.0 * load.step_floor_s))
+    level = load.step_floor_variance_s2 / (1.0 - rho) ** 2
+    level3 = load.step_floor_third_s3 / (1.0 - rho) ** 3
+    noise = step * rho * s * shape / (1.0 - open_share) ** 2
+    noise3 = step * rho * s**2 * shape**3 / (1.0 - open_share) ** 3
+    variance = level * averaging + noise * per_gap
+    third = level3 * averaging**2 + noise3 * per_gap2
+    # A replica with one request at a time has no variance; a hair keeps the form.
+    least = (1e-6 * mean) ** 2
+    return TokenGap(
+        mean_s=mean,
+        distribution=ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third),
+    )
+
+
+def _per_gap(work: RequestWork) -> tuple[FloatArray, FloatArray]:
+    """Return E[1/D] and E[1/D²] of lognormal decode steps, at most 1: one gap at least."""
+    decode, shape = np.maximum(work.decode_steps, 1.0), work.decode_shape
+    return np.minimum(shape / decode, 1.0), np.minimum(shape**3 / decode**2, 1.0)
