@@ -58,7 +58,7 @@ PROTO_OUT ?= .
 .PHONY: proto
 proto: .venv/.development ## gRPC code from adapter/keda/externalscaler.proto
 	@$(BIN)/python -m grpc_tools.protoc --proto_path=adapter/keda/_generated=adapter/keda \
-	  --python_out=$(PROTO_OUT) --pyi_out=$(PROTO_OUT) --grpc_python_out=$(PROTO_OUT) \
+	  --python_out=$(PROTO_OUT) --grpc_python_out=$(PROTO_OUT) \
 	  adapter/keda/externalscaler.proto
 
 .PHONY: clean

@@ -34,6 +34,7 @@ from optimizer import (
 )
 
 from .catalog import Catalog
+from .demand import replica_offered_rate_rps
 from .records import Readings, ReplicaState, Snapshot
 
 __all__ = ["Analysis", "Memory", "analyze"]
@@ -89,7 +90,8 @@ class Analysis:
 def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Policy) -> Analysis:
     """Return what the optimizer is asked, given what was read."""
     replicas = _Replicas.of(snapshot, catalog.settings.max_decision_age_s)
-    rate_rps = offered_by_replica(snapshot)
+    of_replica = catalog.variant_model[snapshot.replica_variant]
+    rate_rps = _offered(snapshot, of_replica, len(catalog.models))
     demand = _demand(snapshot, replicas, rate_rps, memory, catalog)
     lengths, assumed = _lengths(snapshot, replicas, memory, catalog)
     variants = _variant_table(snapshot, replicas, catalog)
@@ -163,21 +165,27 @@ class _Replicas:
         return np.asarray(mean, dtype=np.float64)
 
 
-def offered_by_replica(snapshot: Snapshot) -> Readings:
-    """Return each replica's offered arrival rate, rejected requests included. [requests/s]
+def _offered(snapshot: Snapshot, model: IntArray, models: int) -> Readings:
+    """Return each replica's part of the rate offered over the model's window. [requests/s]
 
-    The engine's own arrival counter if it has one; else what left plus what stayed:
-    completions + change of the requests in flight. Requests turned away before they
-    were counted as in flight are added.
+    A replica that appeared in mid-window was watched for a part of it only: its own rate
+    counts with that part, or requests that moved to it would be counted twice, here and
+    in what the older replicas did before it came.
     """
     signals = snapshot.replica
-    own = signals["arrival_rate_rps"]
-    left, stayed = signals["completion_rate_rps"], signals["inflight_slope_rps"]
-    balance = np.maximum(left.values + np.nan_to_num(stayed.values), 0.0)
-    turned_away = np.nan_to_num(signals["rejection_rate_rps"].values)
-    values = np.where(own.present, own.values, balance + turned_away)
-    reasons = np.where(own.present, own.reasons, left.reasons)
-    return Readings(values, reasons)
+    rate = replica_offered_rate_rps(
+        arrivals=signals["arrival_rate_rps"],
+        completions=signals["completion_rate_rps"],
+        inflight_slope=signals["inflight_slope_rps"],
+        rejections=signals["rejection_rate_rps"],
+    )
+    watched_s = signals["observed_s"].values
+    longest_s = np.zeros(models)
+    np.fmax.at(longest_s, model, watched_s)
+    part = np.divide(
+        watched_s, longest_s[model], out=np.ones_like(watched_s), where=longest_s[model] > 0
+    )
+    return Readings(rate.values * np.where(np.isnan(part), 1.0, part), rate.reasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

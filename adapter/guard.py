@@ -2,7 +2,7 @@
 
 In this order:
 
-1. no count falls before a warm-up of complete readings,
+1. no count falls before a warm-up: so many seconds of complete readings, in all,
 2. a count falls by at most a share of the last minute's largest, but by one at least,
 3. a count rises to at most a multiple of the smallest of the last cold start,
 4. replicas are added only while the budget per hour pays for them; nothing that runs is
@@ -43,7 +43,7 @@ class GuardState:
     names: tuple[str, ...]
     times_s: FloatArray
     counts: IntArray  # (variants, ticks); -1 where a variant wasn't there
-    complete_since_s: FloatArray  # per variant; NaN while its readings aren't complete
+    complete_s: FloatArray  # per variant: seconds of complete readings so far
 
     @classmethod
     def empty(cls) -> "GuardState":
@@ -52,7 +52,7 @@ class GuardState:
             names=(),
             times_s=np.empty(0),
             counts=np.empty((0, 0), dtype=np.int64),
-            complete_since_s=np.empty(0),
+            complete_s=np.empty(0),
         )
 
 
@@ -77,9 +77,11 @@ def guard(
     """Return `desired` with the brakes applied; `complete` says whose readings are."""
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
-    since = np.where(complete, np.fmin(state.complete_since_s, now_s), np.nan)
+    elapsed_s = now_s - float(state.times_s[-1]) if len(state.times_s) else 0.0
+    complete_s = state.complete_s + np.where(complete, elapsed_s, 0.0)
     cold_s = np.where(np.isfinite(catalog.cold_start_s), catalog.cold_start_s, DEFAULT_COLD_START_S)
-    warm = now_s - since >= np.maximum(brakes.warm_up_s, 0.0)
+    warm_up_s = np.maximum(brakes.warm_up_s, 2.0 * cold_s) if brakes.warm_up_s else 0.0
+    warm = complete_s >= warm_up_s
     history = np.concatenate([state.counts, current[:, None]], axis=1)
     age_s = now_s - np.append(state.times_s, now_s)
 
@@ -97,7 +99,7 @@ def guard(
     paid = _within_budget(result, current, catalog, brakes)
     _hold(result, brake, result > paid, paid, Brake.BUDGET)
     return Guarded(
-        desired=result, brake=brake, state=_remember(state, current, since, now_s, cold_s)
+        desired=result, brake=brake, state=_remember(state, current, complete_s, now_s, cold_s)
     )
 
 
@@ -146,13 +148,13 @@ def _aligned(state: GuardState, names: tuple[str, ...]) -> GuardState:
     known = rows >= 0
     counts = np.full((len(names), state.counts.shape[1]), -1, dtype=np.int64)
     counts[known] = state.counts[rows[known]]
-    since = np.full(len(names), np.nan)
-    since[known] = state.complete_since_s[rows[known]]
-    return GuardState(names=names, times_s=state.times_s, counts=counts, complete_since_s=since)
+    complete_s = np.zeros(len(names))
+    complete_s[known] = state.complete_s[rows[known]]
+    return GuardState(names=names, times_s=state.times_s, counts=counts, complete_s=complete_s)
 
 
 def _remember(
-    state: GuardState, counts: IntArray, since: FloatArray, now_s: float, cold_s: FloatArray
+    state: GuardState, counts: IntArray, complete_s: FloatArray, now_s: float, cold_s: FloatArray
 ) -> GuardState:
     horizon_s = max(MINUTE_S, float(cold_s.max(initial=0.0)))
     kept = now_s - state.times_s <= horizon_s
@@ -160,5 +162,5 @@ def _remember(
         names=state.names,
         times_s=np.append(state.times_s[kept], now_s),
         counts=np.concatenate([state.counts[:, kept], counts[:, None]], axis=1),
-        complete_since_s=since,
+        complete_s=complete_s,
     )

@@ -140,6 +140,7 @@ REPLICA_SIGNALS = (
     "ttft_mean_s",
     "itl_mean_s",
     "queue_time_mean_s",
+    "observed_s",  # how much of the window this replica was watched for
 )
 
 PERCENTILES = (0.50, 0.90, 0.95, 0.99)

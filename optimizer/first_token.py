@@ -168,7 +168,7 @@ def first_token(work: RequestWork, load: Load, stationary: Stationary) -> FirstT
     """
     rho, floor = load.prompt_share, load.step_floor_s
     ratio = floor / load.budget_s
-    crowding = np.minimum(rho / (1.0 - rho) * ratio, 1.0)
+    crowding = np.minimum(rho / (1.0 - rho) * ratio, 1.0) * (1.0 - stationary.waiting_ratio)
     share = np.minimum(rho * (1.0 + ratio * crowding), _LARGEST_SHARE)
     parts = _at_once(work, load, share)
     once = ShiftedLognormal.from_cumulants(parts.mean, parts.variance, parts.third)
@@ -220,7 +220,8 @@ def _at_once(work: RequestWork, load: Load, share: FloatArray) -> _Parts:
 
     the last a compound Poisson sum of mean ρ T*. The slow change of A moves all of it.
     """
-    s, shape, floor = work.prefill_s, work.prompt_shape, load.step_floor_s
+    s, shape = work.prefill_s, work.prompt_shape
+    floor, rho = load.step_floor_s, load.prompt_share
     second, third = share * s * shape, share * s**2 * shape**3  # λ E[S²], λ E[S³]
     mean = floor / (1.0 - share)
     scale = s * shape / (1.0 - share**2)
@@ -247,8 +248,8 @@ def _at_once(work: RequestWork, load: Load, share: FloatArray) -> _Parts:
         mean=g1 + floor + own1,
         variance=g2 - g1**2 + own2 + lever**2 * load.step_floor_variance_s2,
         third=g3 - 3.0 * g1 * g2 + 2.0 * g1**3 + own3 + lever**3 * load.step_floor_third_s3,
-        prompt_mean=share * met1 + own1,
-        prompt_variance=share**2 * (met2 - met1**2) + second * met1 + own2,
+        prompt_mean=rho * met1 + own1,
+        prompt_variance=rho**2 * (met2 - met1**2) + rho * s * shape * met1 + own2,
     )
 
 

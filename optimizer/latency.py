@@ -219,7 +219,7 @@ def _predict(
     ratio = np.where(means, 0.5, percentile_ratio)
     decodes = block.states.work.decode_steps > 0.0
     ttft = np.where(means, found.ttft.mean_s, found.ttft.quantile(ratio))
-    itl = np.where(means, found.itl.mean_s, found.itl.distribution.quantile(ratio))
+    itl = np.where(means, found.itl.mean_s, found.itl.quantile(ratio))
     held = stationary.mean_in_service * block.context_tokens
     utilization = arrival_rate_rps / replica.full_rate_rps
     return Prediction(

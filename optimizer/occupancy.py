@@ -38,7 +38,8 @@ _SCALES_BEYOND = 5.0
 _UNFELT = 30.0
 # Least spread of that number, as a share of its mean.
 _LEAST_SPREAD = 0.01
-_LEAST_SERVED = 0.1
+# A memory too small for one request is as good as one that never holds two.
+_SURELY = 1.0 - 1e-6
 _LEAST_STEPS = 1e-6
 _MANY = 1e6
 # Stands for the service rate of states that a row doesn't have: never entered.
@@ -245,10 +246,19 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
 def _in_service(
     sizes: FloatArray, memory: FloatArray, scale: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return E[min(n, X)] and P(X < n) for a logistic number X of requests that fit."""
+    """Return E[min(n, X)] and P(X < n), for n >= 0, of a logistic X that is at least 1."""
     score = np.clip((sizes - memory) / scale, -_MANY, _MANY)
-    served = np.maximum(sizes - scale * np.logaddexp(0.0, score), _LEAST_SERVED)
-    return np.where(sizes > 0.0, served, 0.0), 0.5 + 0.5 * np.tanh(0.5 * score)
+    first = np.clip((1.0 - memory) / scale, -_MANY, _MANY)
+    none = np.minimum(_logistic(first), _SURELY)
+    beyond = np.maximum(sizes - 1.0, 0.0)
+    excess = scale * (np.logaddexp(0.0, score) - np.logaddexp(0.0, first)) - none * beyond
+    fewer = np.maximum(_logistic(score) - none, 0.0)
+    served = np.where(beyond > 0.0, sizes - excess / (1.0 - none), sizes)
+    return served, np.where(beyond > 0.0, fewer / (1.0 - none), 0.0)
+
+
+def _logistic(x: FloatArray) -> FloatArray:
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
 
 
 def _recomputed_s(repeated: FloatArray, decode: FloatArray, in_service: FloatArray) -> FloatArray:

@@ -10,8 +10,8 @@ HELD      the last good fit: as it was when the window has collapsed to one oper
           point, bent towards the observations when they scatter too much to replace it;
 GUESS     base and compute slopes through one operating point, the KV slope and the
           constant being the seed's, when there never was a good fit;
-SEED      the seed: nothing to learn from, or no positive solution. A seed that is only
-          a scale is bent to the observations instead, as a GUESS.
+SEED      the seed: nothing to learn from, or no solution near it. A seed that is only a
+          scale is bent to the observations instead, as a GUESS.
 
 A single operating point can't tell base from slopes (condition numbers of 1e15 and more,
 healthy ones are under 100), and a fit adopted there has cost others a deadlock at one
@@ -42,6 +42,8 @@ _BASE, _DECODE, _PREFILL, _KV, _CONSTANT = np.eye(len(PARAMETERS))
 _FULL = np.eye(len(PARAMETERS))
 _LOAD = np.stack([_BASE, _DECODE + _PREFILL + _KV], axis=1)
 _GUESS = np.stack([_BASE, _DECODE + _PREFILL], axis=1)
+# A guess that leaves the seed by more than this factor is no better than the seed.
+_LARGEST_GUESS = 5.0
 # How hard a seed holds what the observations leave open, against observations that are
 # right within 3 %: one that is right within a factor of e, and one that isn't known to be
 # right within several powers of ten.
@@ -157,7 +159,7 @@ def fit_profiles(
         (_full, varied),
         (_anchored, np.ones_like(varied)),
         (_bent, had_good),
-        (_guess, ~had_good),
+        (_guess, ~had_good & (hold >= KNOWN_SEED)),
         (_nearest, ~had_good & (hold < KNOWN_SEED)),
     ):
         mine = rows[takes_part[rows]]
@@ -176,7 +178,8 @@ def _might_be_determined(problem: FitProblem, guard: Guard) -> BoolArray:
     """
     if len(problem.start) == 0:
         return np.zeros(0, dtype=np.bool_)
-    return problem.fit(_FULL, iterations=0).condition <= 10.0 * guard.largest_condition
+    at_start = problem.fit(_FULL, iterations=0)
+    return np.asarray(at_start.condition <= 10.0 * guard.largest_condition, dtype=np.bool_)
 
 
 _Level = tuple[BoolArray, FitStatus, LogFit]
@@ -214,10 +217,11 @@ def _held_by_seed(problem: FitProblem) -> LogFit:
 
 
 def _guess(problem: FitProblem, guard: Guard) -> _Level:
-    """Put two parameters through one point's two latencies, if both stay positive."""
+    """Put two parameters through one point's two latencies, if they stay near the seed's."""
     fit = replace(problem, start=problem.anchor).fit(_GUESS)
     solved = (fit.condition <= guard.largest_condition) & (fit.error <= guard.largest_error)
-    return solved & ~fit.at_bound, FitStatus.GUESS, fit
+    moved = np.abs(np.log(fit.parameters / problem.anchor)).max(axis=1)
+    return solved & (moved <= np.log(_LARGEST_GUESS)), FitStatus.GUESS, fit
 
 
 def _nearest(problem: FitProblem, guard: Guard) -> _Level:

@@ -20,10 +20,24 @@ __all__ = ["TokenGap", "token_gap"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenGap:
-    """Mean over requests, [s], and distribution, columns over variants."""
+    """Distribution of a request's mean gap between tokens, columns over variants.
+
+    Attributes
+    ----------
+    mean_s : ndarray
+        Over requests. [s]
+    least_s : ndarray
+        No gap is shorter. [s]
+    distribution : ShiftedLognormal
+    """
 
     mean_s: FloatArray
+    least_s: FloatArray
     distribution: ShiftedLognormal
+
+    def quantile(self, probability: FloatArray) -> FloatArray:
+        """Return the gap that this share of requests stays within, shape (V,). [s]"""
+        return np.maximum(self.distribution.quantile(probability), self.least_s)
 
 
 def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap:
@@ -72,6 +86,7 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     least = (1e-6 * mean) ** 2
     return TokenGap(
         mean_s=mean,
+        least_s=base,
         distribution=ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third),
     )
 

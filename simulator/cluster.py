@@ -122,6 +122,13 @@ class Cluster:
             if replica.state is ReplicaState.DRAINING:
                 self._drain(replica, until_s)
 
+    def finish(self, within_s: float) -> None:
+        """Let nothing more arrive, and run until what is in flight has ended or time is up."""
+        self._streams = {}
+        deadline_s = self.now_s + within_s
+        while self._sent and self.now_s < deadline_s:
+            self.advance(min(self.now_s + 1.0, deadline_s))
+
     def _start(self, variant: Variant, after_s: float) -> None:
         number = self._created[variant.name]
         self._created[variant.name] += 1

@@ -95,7 +95,7 @@ class EngineTable:
         row = self._flows.take_row()
         more = row + 1 - len(self.read_s)
         if more > 0:
-            self._grow(max(more, len(self.read_s)))
+            self._grow(max(more, len(self.read_s) // 8))
         self._blank(row)
         return row
 

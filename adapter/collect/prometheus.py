@@ -22,9 +22,10 @@ from .prometheus_api import SOURCE, PrometheusClient, Rows
 from .promql import names_query
 from .queried import FactAnswer, QueriedTable
 from .queried_fleet import QueriedFleet
-from .readings import Targets, replica_readings, variant_readings
+from .readings import replica_readings, variant_readings
 from .selectors import Matcher, canonical
 from .series_map import SeriesMap
+from .targets import Targets
 from .view import EngineView
 
 __all__ = ["PrometheusEngines", "ask_all", "existing_names", "note_answers"]

@@ -218,7 +218,8 @@ def _combined(over: str, rows: IntArray, numbers: FloatArray, size: int) -> Floa
     """Combine the numbers of each row; NaN where there are none."""
     if over in {"max", "min"}:
         values = np.full(size, np.nan)
-        (np.fmax if over == "max" else np.fmin).at(values, rows, numbers)
+        with np.errstate(invalid="ignore"):
+            (np.fmax if over == "max" else np.fmin).at(values, rows, numbers)
         return values
     count = np.bincount(rows, minlength=size)
     total = np.bincount(rows, weights=numbers, minlength=size)

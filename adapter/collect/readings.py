@@ -6,10 +6,6 @@ be read itself. A variant's distributions are those of whoever can be read. Mean
 are taken over sums, never over other means.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +21,9 @@ from .signals import (
     gauge,
     sum_flow,
 )
+from .targets import Buckets, Targets, TargetTable
 
-__all__ = ["Buckets", "TargetTable", "Targets", "replica_readings", "variant_readings"]
+__all__ = ["replica_readings", "variant_readings"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -55,60 +52,6 @@ _WORST = {"kv_usage_ratio": np.fmax, "awake": np.fmin, "prefix_hit_ratio": np.fm
 _LENGTHS = {"prompt_tokens": "request_prompt_tokens", "output_tokens": "request_output_tokens"}
 
 
-class Buckets(Protocol):
-    """The buckets of the targets that share a list of bounds."""
-
-    bounds: FloatArray
-
-    def members(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return rows of the target table, and rows of `totals` that belong to them."""
-        ...
-
-    def totals(self) -> FloatArray:
-        """Return cumulative counts over the window."""
-        ...
-
-
-class TargetTable(Protocol):
-    """What is known of targets, in rows; columns as in `signals`."""
-
-    gauges: FloatArray
-    gauge_reasons: ReasonArray
-    lacking: ReasonArray  # per raw signal: why there is no flow of it
-    read_s: FloatArray
-
-    def flows(self) -> FloatArray:
-        """Return the flows over the window."""
-        ...
-
-    def bucket_tables(self, histogram: str) -> Sequence[Buckets]:
-        """Return the tables of a histogram, one for each list of bounds."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """The targets that are read: their rows in the table, and what they belong to."""
-
-    row: IntArray
-    group: IntArray  # their replica, or their variant
-    groups: int
-    unread: ReasonArray  # why a target has no reading; PRESENT: it has one
-
-    def only(self, where: BoolArray) -> "Targets":
-        """Return the targets `where`."""
-        return replace(
-            self, row=self.row[where], group=self.group[where], unread=self.unread[where]
-        )
-
-    def why_unread(self) -> ReasonArray:
-        """Return per group why one of its targets, or all that it has, can't be read."""
-        why = np.zeros(self.groups, dtype=np.uint8)
-        np.maximum.at(why, self.group, self.unread)
-        nobody = np.bincount(self.group, minlength=self.groups) == 0
-        return np.where(nobody, Reason.NOT_READ_YET, why).astype(np.uint8)
-
-
 class _Flows:
     """What the groups of some targets did over the window, and the readings that it gives."""
 
@@ -132,6 +75,12 @@ class _Flows:
         result = np.zeros((self.targets.groups, values.shape[1]))
         np.add.at(result, self.targets.group, values)
         return result
+
+    def observed_s(self) -> FloatArray:
+        """Return how much of the window each group's targets were watched for, on average."""
+        number = np.bincount(self.targets.group, minlength=self.targets.groups)
+        total = self.totals[:, flow(ELAPSED)]
+        return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
     def lacking(self, *signals: str) -> ReasonArray:
         """Return why one of the raw signals isn't there."""
@@ -178,7 +127,8 @@ class _Flows:
         if name not in _WORST:
             return self.added(own[:, None])[:, 0]
         values = np.full(self.targets.groups, np.nan)
-        _WORST[name].at(values, self.targets.group, own)
+        with np.errstate(invalid="ignore"):
+            _WORST[name].at(values, self.targets.group, own)
         return values
 
     def buckets(self, table: Buckets) -> FloatArray:
@@ -213,6 +163,7 @@ def replica_readings(table: TargetTable, targets: Targets) -> dict[str, Readings
     found["ttft_mean_s"] = flows.mean("ttft_s")
     found["itl_mean_s"] = _first_present(flows.mean("itl_s"), flows.mean("tpot_s"))
     found["queue_time_mean_s"] = flows.mean("queue_time_s")
+    found["observed_s"] = flows.reading(flows.observed_s(), flows.once)
     return {name: found[name] for name in REPLICA_SIGNALS}
 
 

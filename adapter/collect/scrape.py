@@ -2,7 +2,8 @@
 
 What one target does to us (hangs, lies, sends too much) is its fault alone: it is noted with its
 reason, and the others are read as if nothing had been. Targets that failed the last time are
-asked last, so that those that hang can't keep the tick's time from the others.
+asked last, so that those that hang can't keep the tick's time from the others; of the rest, those
+that have waited longest go first.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ from .increments import CounterMemory
 __all__ = ["Scraper", "Target", "read_page"]
 
 _HEADERS = {"Accept": METRICS_ACCEPT}
+_SOURCE = "scrape"
 _OPENMETRICS = "application/openmetrics-text"
-_NOT_FAILED = frozenset({Reason.PRESENT, Reason.NOT_READ_YET})
 # Answers after which another of the known paths may be the right one.
 _WRONG_PATH = frozenset({Reason.HTTP_STATUS, Reason.MALFORMED, Reason.UNKNOWN})
 
@@ -36,7 +37,7 @@ _WRONG_PATH = frozenset({Reason.HTTP_STATUS, Reason.MALFORMED, Reason.UNKNOWN})
 class Target:
     """One address of one replica."""
 
-    __slots__ = ("endpoint", "memory", "names", "paths", "row", "variant")
+    __slots__ = ("asked_s", "endpoint", "failing", "memory", "names", "paths", "row", "variant")
 
     def __init__(
         self, endpoint: str, *, row: int, names: frozenset[str], paths: Sequence[str]
@@ -47,6 +48,8 @@ class Target:
         self.names = names
         self.paths = tuple(paths)  # the first is asked
         self.memory = CounterMemory()
+        self.asked_s = -math.inf
+        self.failing = False
 
     @property
     def url(self) -> str:
@@ -116,25 +119,32 @@ class Scraper:
         if fleet is not self._fleet:
             self._follow(fleet)
         self.table.turn(now_s)
-        targets = list(self._targets.values())
-        failed = [self.table.fault[t.row] not in _NOT_FAILED for t in targets]
-        waiting = iter(sorted(targets, key=dict(zip(targets, failed, strict=True)).__getitem__))
+        order = sorted(self._targets.values(), key=lambda t: (t.failing, t.asked_s))
+        waiting = iter(order)
         deadline_s = asyncio.get_running_loop().time() + self._settings.interval_s
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(min(self._source.max_concurrency, len(targets))):
+            for _ in range(min(self._source.max_concurrency, len(order))):
                 tasks.create_task(self._work(fetcher, waiting, deadline_s))
+        late = sum(1 for _ in waiting)
+        if late:
+            detail = f"{late} of {len(order)} engines had no turn within interval_s; raise it, or "
+            detail += "sources.scrape.max_concurrency"
+            self._faults.failed(_SOURCE, Reason.TIMEOUT, detail, now_s=now_s)
+        else:
+            self._faults.answered(_SOURCE)
 
-    def sources(self) -> Iterator[str]:
-        """Yield the names under which targets' faults are noted."""
-        return (target.endpoint for target in self._targets.values())
+    def sources(self) -> set[str]:
+        """Return the names under which faults are noted."""
+        return {_SOURCE, *(target.endpoint for target in self._targets.values())}
 
     async def _work(self, fetcher: Fetcher, waiting: Iterator[Target], deadline_s: float) -> None:
         loop = asyncio.get_running_loop()
-        for target in waiting:
-            if loop.time() > deadline_s:
-                self._fail(target, Reason.TIMEOUT, "the tick was over before its turn came")
-            else:
-                await self._read(fetcher, target)
+        while loop.time() <= deadline_s:
+            target = next(waiting, None)
+            if target is None:
+                return
+            target.asked_s = loop.time()
+            await self._read(fetcher, target)
 
     async def _read(self, fetcher: Fetcher, target: Target) -> None:
         source = self._source
@@ -164,6 +174,7 @@ class Scraper:
         self.table.observe(target.row, target.memory, binding, page, now_s=now_s)
         self.dialect[target.variant] = binding.dialect
         self._good_path[target.variant] = target.paths[0]
+        target.failing = False
         self._faults.answered(target.endpoint)
 
     def _fail(self, target: Target, reason: Reason, detail: str) -> None:
@@ -171,6 +182,7 @@ class Scraper:
         if never and reason in _WRONG_PATH and len(target.paths) > 1:
             detail = f"{target.paths[0]}: {detail}"
             target.paths = (*target.paths[1:], target.paths[0])
+        target.failing = True
         self.table.fault[target.row] = reason
         self._faults.failed(target.endpoint, reason, detail, now_s=self._clock.monotonic_s())
 

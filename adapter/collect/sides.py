@@ -70,7 +70,7 @@ class ScrapedSide:
         self._settings, self._fleet = settings, None
         self._discovery.reconfigure(settings)
         self._scraper.reconfigure(settings, source, dialects)
-        self._faults.keep_only({*self._discovery.sources(), *self._scraper.sources()})
+        self._faults.keep_only(self._discovery.sources() | self._scraper.sources())
 
     async def open(self) -> None:
         """Do nothing: the fetcher is opened by whoever lent it."""
@@ -83,7 +83,7 @@ class ScrapedSide:
         self._fleet = await self._discovery.refresh(self._fetcher, now_s=now_s)
         await self._scraper.scrape(self._fetcher, self._fleet, now_s=now_s)
         if before is not self._fleet:
-            self._faults.keep_only({*self._discovery.sources(), *self._scraper.sources()})
+            self._faults.keep_only(self._discovery.sources() | self._scraper.sources())
         for name, model in self._settings.models.items():
             if model.demand.arrivals_query or model.demand.rejections_query:
                 detail = "demand queries need sources.prometheus: there is no server to ask"

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from ..records import Readings, Reason, ReplicaState
 from .fleet import Fleet
-from .readings import Targets, replica_readings, variant_readings
+from .readings import replica_readings, variant_readings
 from .scrape import Scraper
+from .targets import Targets
 
 __all__ = ["EngineView", "scraped_view"]
 
@@ -94,9 +95,11 @@ def _oldest(
     age_s: NDArray[np.float64], replica: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
     """Return the age of each replica's oldest reading; NaN if one was never had."""
-    oldest = np.full(count, -np.inf)
-    np.maximum.at(oldest, replica, age_s)
-    return np.where(np.isfinite(oldest), oldest, np.nan)
+    oldest = np.zeros(count)
+    np.maximum.at(oldest, replica, np.nan_to_num(age_s))
+    heard = np.bincount(replica, minlength=count) > 0
+    never = np.bincount(replica[np.isnan(age_s)], minlength=count) > 0
+    return np.where(heard & ~never, oldest, np.nan)
 
 
 def _ready(

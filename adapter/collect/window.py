@@ -61,10 +61,10 @@ class WindowTable:
     def take_row(self) -> int:
         """Return a row for a new target; it is empty."""
         if not self._free:
-            rows = self._cells.shape[1]
-            more = np.zeros_like(self._cells)
+            slots, rows, columns = self._cells.shape
+            more = np.zeros((slots, rows // 8 + _MIN_ROWS, columns), dtype=np.float32)
             self._cells = np.concatenate([self._cells, more], axis=1)
-            self._free = list(range(2 * rows - 1, rows - 1, -1))
+            self._free = list(range(self._cells.shape[1] - 1, rows - 1, -1))
         self._totals = None
         return self._free.pop()
 

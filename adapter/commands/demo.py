@@ -27,7 +27,8 @@ __all__ = ["run"]
 SHOW_S = 0.5
 PLAIN_SHOW_S = 5.0
 SETTLE_S = 10.0  # the first window of 10 s is start-up
-TICK_S = 2.0
+TICK_S = 1.0
+FINISH_S = 120.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,7 +45,11 @@ async def _demo(options: argparse.Namespace) -> int:
             console = Console(stderr=options.json)
             console.print(f"Try it from another terminal:\n  {stage.curl}\n", soft_wrap=True)
             value = await _play(stage, options, console)
-            summary = _summary(stage, value)
+            seconds = stage.elapsed_s
+            await stage.fleet.stop()
+            # Engines keep their own time: what is in flight is seen to its end at once.
+            stage.fleet.cluster.finish(within_s=FINISH_S)
+            summary = _summary(stage, value, seconds)
     if options.json:
         print(json.dumps(summary.to_json(), indent=2))
     else:
@@ -146,7 +151,7 @@ async def _check_curl(stage: Stage) -> str | None:
     return ", ".join(f"{i['metricLabels']['variant_name']}={i['value']}" for i in items)
 
 
-def _summary(stage: Stage, curl_value: str | None) -> Summary:
+def _summary(stage: Stage, curl_value: str | None, seconds: float) -> Summary:
     scenario = stage.scenario
     burst = Excuse(
         stage.start_s + scenario.burst_start_s,
@@ -158,7 +163,7 @@ def _summary(stage: Stage, curl_value: str | None) -> Summary:
         excuses={model.name: [burst] for model in scenario.models},
         totals=stage.totals,
         price_per_hour=stage.prices,
-        seconds=stage.elapsed_s,
+        seconds=seconds,
         judged_from_s=stage.start_s + SETTLE_S,
         unanswered_reads=sum(s.failures for s in stage.autoscaler.scalings.values()),
         curl=stage.curl,

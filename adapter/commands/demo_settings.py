@@ -50,13 +50,13 @@ def demo_settings(
 ) -> dict[str, Any]:
     """Return the settings as the YAML file will say them."""
     return {
-        "interval_s": 2,
+        "interval_s": 1,
         "max_decision_age_s": 15,
         "down_window_s": 10,
         "hpa_tolerance": 0.0,
         "state_dir": str(state_dir),
         "sources": {
-            "scrape": {"interval_s": 2, "timeout_s": 1, "window_s": 10},
+            "scrape": {"interval_s": 1, "timeout_s": 1, "window_s": 6},
             "discovery": {"url": targets_url, "timeout_s": 1},
         },
         "accelerators": {
@@ -90,7 +90,7 @@ def demo_settings(
             for model in scenario.models
         },
         "variants": [_variant(each) for each in scenario.variants],
-        "brakes": {"warm_up_s": 5, "max_scale_down_ratio": 0.5},
+        "brakes": {"warm_up_s": 5, "max_scale_down_ratio": 0.5, "max_scale_up_factor": 8},
         "api": {"host": HOST, "port": ports.api, "auth": "none"},
         "keda": {"host": HOST, "port": ports.keda},
         "health": {"host": HOST, "port": ports.health},

@@ -7,6 +7,7 @@ that isn't ours becomes a 500 whose text gives nothing away.
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.exceptions import HTTPException
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 # Told of each answer the kind of its request and its HTTP status.
 Observer = Callable[[str, int], None]
+
+MAX_REMEMBERED = 4096
+MAX_REMEMBERED_BYTES = 512  # of one request: memory has a bound whatever is asked
 
 _MAX_AUDIT_ID = 128
 _REASONS = {
@@ -87,6 +91,8 @@ class Gate:
     def __init__(self, app: ASGIApp, *, guard: Guard, observe: Observer) -> None:
         self._app = app
         self._guard = guard
+        # HPA asks the same again at every sync.
+        self._remembered = lru_cache(MAX_REMEMBERED)(parse_request)
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +102,7 @@ class Gate:
         answer = _Answering(scope, send)
         kind = "other"
         try:
-            request = parse_request(scope["method"], scope["raw_path"], scope["query_string"])
+            request = self._parse(scope["method"], scope["raw_path"], scope["query_string"])
             kind = request.kind
             await self._admit(scope, request)
             scope["path"] = request.path
@@ -109,6 +115,10 @@ class Gate:
             text = "Internal Server Error: the adapter's log says more"
             await answer.fail(500, encode_status(500, "InternalError", text))
         self._observe(kind, answer.status)
+
+    def _parse(self, method: str, raw_path: bytes, query: bytes) -> ApiRequest:
+        long = len(raw_path) + len(query) > MAX_REMEMBERED_BYTES
+        return (parse_request if long else self._remembered)(method, raw_path, query)
 
     async def _admit(self, scope: Scope, request: ApiRequest) -> None:
         keep(scope, request, None)

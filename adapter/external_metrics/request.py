@@ -7,6 +7,7 @@ that decodes to something with a slash names nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from ..errors import BadRequestError, NoMatchError
@@ -80,7 +81,7 @@ def parse_request(method: str, raw_path: bytes, query: bytes) -> ApiRequest:
     if not all(segments) or any("/" in segment for segment in segments):
         raise NoMatchError("the server could not find the requested resource")
     path = "/" + "/".join(segments)
-    parameters = _parameters(query) if query else {}
+    parameters = _parameters(query)
     if segments[:3] == _API_SEGMENTS and len(segments) > 3:
         return _resource_request(method, path, segments, parameters)
     if segments[:1] == ("explain",):
@@ -176,7 +177,7 @@ def _segments(raw_path: bytes) -> tuple[str, ...]:
         raise BadRequestError(f"the path is not UTF-8: {exc}") from exc
 
 
-def _parameters(query: bytes) -> dict[str, str]:
+def _parameters(query: bytes) -> Mapping[str, str]:
     """Return the query's fields; of one that is repeated, the first counts."""
     try:
         pairs = parse_qsl(
@@ -189,7 +190,7 @@ def _parameters(query: bytes) -> dict[str, str]:
         raise BadRequestError(f"the query is not UTF-8: {exc}") from exc
     except ValueError as exc:
         raise BadRequestError(f"the query has more than {MAX_QUERY_FIELDS} fields") from exc
-    return dict(reversed(pairs))
+    return MappingProxyType(dict(reversed(pairs)))
 
 
 def _is_true(text: str) -> bool:

@@ -39,11 +39,20 @@ def test_nothing_falls_during_warm_up_and_may_rise():
     assert step(GuardState.empty(), [6], [4], 0.0, cat).desired.tolist() == [6]
 
 
-def test_incomplete_readings_start_the_warm_up_again():
-    cat = catalog("warm_up_s: 60")
+def test_seconds_of_incomplete_readings_do_not_warm_up_nor_undo_it():
+    cat = catalog("warm_up_s: 300")
     state = step(GuardState.empty(), [4], [4], 0.0, cat).state
-    state = step(state, [4], [4], 50.0, cat, complete=False).state
-    assert step(state, [1], [4], 70.0, cat).brake.tolist() == [Brake.WARM_UP]
+    state = step(state, [4], [4], 200.0, cat).state
+    state = step(state, [4], [4], 400.0, cat, complete=False).state
+    assert step(state, [1], [4], 450.0, cat).brake.tolist() == [Brake.WARM_UP]
+    assert step(state, [1], [4], 500.0, cat).brake.tolist() == [Brake.DOWN_RATE]
+
+
+def test_warm_up_covers_two_cold_starts_at_least():
+    cat = catalog("warm_up_s: 60")  # the variant's cold start is 100 s
+    state = step(GuardState.empty(), [4], [4], 0.0, cat).state
+    assert step(state, [1], [4], 199.0, cat).brake.tolist() == [Brake.WARM_UP]
+    assert step(state, [1], [4], 200.0, cat).desired.tolist() == [3]
 
 
 @pytest.mark.parametrize(

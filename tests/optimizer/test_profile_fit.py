@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from optimizer.domain import ServiceProfiles, Trust, Workloads
 from optimizer.operating_point import at_rate
-from optimizer.profile_fit import FitStatus, Guard, fit_profiles, trust_of
+from optimizer.profile_fit import GENERIC_SEED, FitStatus, Guard, fit_profiles, trust_of
 from optimizer.profile_points import FitProblem, Points
 from optimizer.step_law import EVEN, PARAMETERS, POISSON, Load, load_of, parameters_of, profiles_of
 
@@ -161,6 +161,18 @@ def test_r11_a_guess_that_would_be_negative_is_the_whole_seed():
     fitted = fit_one(lone_point(20.0, 5.0, 1123, 487), seed=PEER_SEED)
     assert status(fitted) == FitStatus.SEED
     np.testing.assert_array_equal(parameters_of(fitted.profiles)[0], PEER_SEED)
+
+
+def test_a_guess_far_from_the_seed_is_the_seed():
+    fitted = fit_one(lone_point(200.0, 2000.0, 1123, 487), seed=PEER_SEED)
+    assert status(fitted) == FitStatus.SEED
+
+
+def test_a_seed_that_is_only_a_scale_is_bent_to_a_single_point():
+    fitted = fit_one(lone_point(200.0, 2000.0, 1123, 487), seed_weight=np.array([GENERIC_SEED]))
+    assert status(fitted) == FitStatus.GUESS
+    itl, ttft = at_rate(fitted.profiles, lone_point(1, 1, 1123, 487).load)
+    np.testing.assert_allclose([itl[0, 0], ttft[0, 0]], [0.2, 2.0], rtol=0.1)
 
 
 def test_r11_three_identical_points_have_a_condition_beyond_any_guard():

@@ -11,7 +11,7 @@ counter, or completions + change of requests in flight + rejections.
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import Readings, Reason
+from .records import Readings, Reason
 
 __all__ = ["model_offered_rate_rps", "replica_offered_rate_rps"]
 
