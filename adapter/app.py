@@ -24,7 +24,6 @@ from .external_metrics.server import ApiServer
 from .external_metrics.trust import Trust, TrustKeeper
 from .health import Readiness, build_health_app
 from .keda.server import KedaServer
-from .kube.reviews import connect_reviewer
 from .publish import SERVED_METRICS
 from .store import Store
 from .supervisor import supervise
@@ -125,6 +124,9 @@ async def _guarded(
         logger.warning("api.auth is none: whoever reaches %s may read", settings.api.host)
         yield OpenGuard(), lambda: ""
         return
+    # Half a second and 46 MB that only a cluster needs.
+    from .kube.reviews import connect_reviewer
+
     async with connect_reviewer() as reviewer:
         keeper = TrustKeeper(reviewer, changed=trusted)
         following = group.create_task(keeper.run())

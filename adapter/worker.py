@@ -20,6 +20,8 @@ __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
+NICENESS = 5
+
 
 async def run_worker(settings_path: Path) -> None:
     """Run the loop, writing frames to standard output, until standard input closes.
@@ -27,6 +29,8 @@ async def run_worker(settings_path: Path) -> None:
     Standard input is the supervisor's end of a pipe: it closes when that process ends,
     however it ends, so no loop is ever left behind.
     """
+    # A request is waited for, a tick isn't: on a small node serving comes first.
+    os.nice(NICENESS)
     stop = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -97,9 +97,7 @@ def mean_context_tokens(workloads: Workloads, work: RequestWork) -> FloatArray:
     return _context_moments(workloads, work)[0]
 
 
-def _context_moments(
-    workloads: Workloads, work: RequestWork
-) -> tuple[FloatArray, FloatArray]:
+def _context_moments(workloads: Workloads, work: RequestWork) -> tuple[FloatArray, FloatArray]:
     """Return E[k] and E[k²] of the context of a request found in service."""
     prompt = np.maximum(workloads.prompt_tokens_mean, 1.0)
     prompt_second = second_moment(prompt, workloads.prompt_tokens_second_moment)

@@ -51,9 +51,7 @@ def work_moments(work: RequestWork, base_share_s: FloatArray) -> WorkMoments:
     spread = work.prompt_shape - 1.0
     decode = step * d + growth * d2 / 2.0
     decode_second = (
-        (step**2 + work.prompt_kv_s**2 * spread) * d2
-        + step * growth * d3
-        + growth**2 * d4 / 4.0
+        (step**2 + work.prompt_kv_s**2 * spread) * d2 + step * growth * d3 + growth**2 * d4 / 4.0
     )
     cross = start * decode + s * work.prompt_kv_s * spread * d
     return WorkMoments(
@@ -64,9 +62,7 @@ def work_moments(work: RequestWork, base_share_s: FloatArray) -> WorkMoments:
     )
 
 
-def clustering(
-    work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray
-) -> FloatArray:
+def clustering(work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray) -> FloatArray:
     """Return the mean size of the clusters in which requests seem to arrive, >= 1.
 
     Parameters

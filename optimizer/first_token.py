@@ -253,9 +253,7 @@ def _at_once(work: RequestWork, load: Load, share: FloatArray) -> _Parts:
     )
 
 
-def _after_wait(
-    work: RequestWork, load: Load
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _after_wait(work: RequestWork, load: Load) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the cumulants of the step that computes the prompt of a request that waited.
 
     All slots are taken, the request starts with a step, and as many others with it as

@@ -144,9 +144,7 @@ def predict(
     columns = {f.name: np.full(len(profiles), np.nan) for f in fields(Prediction)}
     columns["overloaded"] = np.zeros(len(profiles), dtype=np.bool_)
     for block in blocks(profiles, workloads, limits, known):
-        part = _predict(
-            block, arrival_rate_rps[block.rows], percentile_ratio[block.rows]
-        )
+        part = _predict(block, arrival_rate_rps[block.rows], percentile_ratio[block.rows])
         for name, column in columns.items():
             column[block.rows] = getattr(part, name)
     return Prediction(**columns)

@@ -19,7 +19,15 @@ import numpy as np
 
 from .concurrency import slots
 from .dispersion import clustering, queue_variability
-from .domain import BoolArray, Columns, EngineLimits, FloatArray, IntArray, ServiceProfiles, Workloads
+from .domain import (
+    BoolArray,
+    Columns,
+    EngineLimits,
+    FloatArray,
+    IntArray,
+    ServiceProfiles,
+    Workloads,
+)
 from .queueing import Chain, Stationary, stationary
 from .service import RequestWork, prefill_steps, request_work
 

@@ -86,9 +86,7 @@ def computed_prompt_tokens(workloads: Workloads) -> FloatArray:
     return np.maximum(prompt * (1.0 - workloads.prefix_hit_ratio), np.minimum(prompt, 1.0))
 
 
-def prefill_steps(
-    workloads: Workloads, limits: EngineLimits, batch_size: FloatArray
-) -> FloatArray:
+def prefill_steps(workloads: Workloads, limits: EngineLimits, batch_size: FloatArray) -> FloatArray:
     """Return the iterations that a prompt takes beside `batch_size` - 1 other requests.
 
     Parameters
@@ -124,9 +122,7 @@ def prefill_steps(
     return np.clip(chunks, 1.0, most)
 
 
-def request_work(
-    profiles: ServiceProfiles, workloads: Workloads, steps: FloatArray
-) -> RequestWork:
+def request_work(profiles: ServiceProfiles, workloads: Workloads, steps: FloatArray) -> RequestWork:
     """Return what a request costs when its prompt takes `steps` iterations.
 
     Parameters

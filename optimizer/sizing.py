@@ -284,9 +284,9 @@ def _sizing(
         SizingBound.STABILITY: rate >= stable,
         SizingBound.TTFT: ttft <= itl,
     }
-    bound = np.select(
-        list(bounds.values()), [int(b) for b in bounds], int(SizingBound.ITL)
-    ).astype(np.int64)
+    bound = np.select(list(bounds.values()), [int(b) for b in bounds], int(SizingBound.ITL)).astype(
+        np.int64
+    )
     return Sizing(
         rate_rps=np.where(ok | ~known, rate, 0.0),
         ttft_rate_rps=ttft,

@@ -94,9 +94,7 @@ def known_rows(*records: Columns) -> BoolArray:
     return known
 
 
-def _refuse(
-    bad: BoolArray, column: FloatArray, name: str, bounds: tuple[float, float]
-) -> None:
+def _refuse(bad: BoolArray, column: FloatArray, name: str, bounds: tuple[float, float]) -> None:
     if np.any(bad):
         row = int(np.argmax(bad))
         raise InvalidInputError(

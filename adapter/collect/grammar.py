@@ -82,7 +82,8 @@ def parse_labels(text: str) -> tuple[str | None, Labels]:
     """
     name: str | None = None
     labels: dict[str, str] = {}
-    place, text = 0, text.strip()
+    text = text.strip()
+    place = 1 if text.startswith(",") else 0  # which the text format's readers let pass
     while place < len(text):
         term = _TERM.match(text, place)
         if term is None:
@@ -106,12 +107,16 @@ def label_names(between: tuple[str, ...]) -> tuple[str, ...] | None:
 
     `a="x",b="y"` has `('a=', ',b=', '')` around its values.
     """
-    first, *others, last = between if len(between) > 1 else ("", *between)
-    names = [first[:-1], *[part[1:-1] for part in others]] if first else []
-    again = [f",{name}=" for name in names[1:]]
-    if last or again != others or not all(n.isidentifier() and n.isascii() for n in names):
+    if between == ("",):
+        return ()
+    if len(between) < 2:
         return None
-    if first and not first.endswith("="):
+    first, *others, last = between
+    names = [first[:-1], *(part[1:-1] for part in others)]
+    again = [f"{names[0]}=", *(f",{name}=" for name in names[1:])]
+    if last or again != [first, *others]:
+        return None
+    if not all(name.isidentifier() and name.isascii() for name in names):
         return None
     return tuple(names) if sorted(set(names)) == names else None
 
@@ -160,7 +165,10 @@ def parse_tail(text: str, *, openmetrics: bool) -> float:
     if not openmetrics:
         parts = text.split()
         if len(parts) > 1:
+            # A timestamp; exemplars are OpenMetrics', but do get sent.
             parse_number(parts[-1])
+            if len(parts) > 2 and "#" not in parts[1:3]:
+                raise ValueError(f"expected a value and a timestamp, got {text[:80]!r}")
         return parse_number(parts[0] if parts else "")
     plain, mark, _ = text.partition(" # ")
     if mark:
@@ -179,7 +187,7 @@ def parse_tail(text: str, *, openmetrics: bool) -> float:
 
 
 def _past_blanks(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \t":
+    while place < len(text) and text[place] in " \t\r":
         place += 1
     return place
 

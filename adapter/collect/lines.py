@@ -83,6 +83,8 @@ class Vocabulary:
             parts = inside.decode("utf-8").split('"')
         except UnicodeDecodeError:
             return None
+        if len(parts) % 2 == 0:  # a quote is open
+            return None
         between = tuple(parts[::2])
         if between not in self._label_names:
             self._label_names[between] = label_names(between)
@@ -118,7 +120,7 @@ class LineReader:
     def read(self, lines: list[bytes], *, max_odd_lines: int) -> bool:
         """Read all lines; False: more than `max_odd_lines` of them are like no engine's."""
         append, take = self.lengths.append, self.samples.append
-        known = self._vocabulary.labels
+        known, learn = self._vocabulary.labels, self._vocabulary.plain_labels
         skip, head = self._skip, self._head
         telling, labels_begin = len(skip), len(head)
         for number, line in enumerate(lines):
@@ -130,7 +132,8 @@ class LineReader:
                 continue
             if line.startswith(head):
                 begin = line.rfind(b"} ") + 2
-                labels = known.get(line[labels_begin : begin - 2])
+                inside = line[labels_begin : begin - 2]
+                labels = known.get(inside) or learn(inside)
                 if labels is not None and (value := plain_number(line[begin:])) is not None:
                     append(begin)
                     take((number, (self._name, labels), value))

@@ -69,7 +69,7 @@ def read_page(
     """
     openmetrics = content_type == _OPENMETRICS
     if not body.endswith(b"\n") or (openmetrics and not body.endswith(b"# EOF\n")):
-        raise SourceMalformedError(source, "the body ends within a line: half of it is missing")
+        raise SourceMalformedError(source, "the body is empty, or cut within a line")
     return reader.read(body, openmetrics=openmetrics, layout=memory.layout, source=source)
 
 

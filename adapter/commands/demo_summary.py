@@ -63,6 +63,7 @@ class Summary:
     requests: int
     failed: int
     met_ratio: float | None
+    met_ratio_judged: float | None  # in the windows that are judged
     windows_judged: int
     windows_excused: int
     slo_misses: tuple[str, ...]
@@ -83,16 +84,16 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Return the summary as text for a terminal."""
-        met = "no requests" if self.met_ratio is None else f"{100 * self.met_ratio:.2f} %"
         counts = ", ".join(
             f"{name} {self.replicas_lowest[name]} to {self.replicas_highest[name]}"
             for name in sorted(self.replicas_highest)
         )
         saved = 1.0 - self.cost / self.cost_static_peak if self.cost_static_peak else 0.0
         return [
+            f"{self.seconds:.0f} s, {self.requests} requests, {self.failed} failed",
             (
-                f"{self.seconds:.0f} s, {self.requests} requests, {self.failed} failed, "
-                f"{met} within both targets"
+                f"within both targets: {_percent(self.met_ratio_judged)} of the requests, "
+                f"{_percent(self.met_ratio)} with start-up and burst"
             ),
             (
                 f"SLO: {self.windows_judged} windows of 10 s judged, "
@@ -133,13 +134,13 @@ def summarize(
         if w.start_s >= judged_from_s
         and not any(e.covers(w, attainment.width_s) for e in excuses.get(w.model, ()))
     ]
-    arrived, met = sum(w.arrived for w in windows), sum(w.met for w in windows)
     peak = sum(totals.highest[name] * price_per_hour[name] for name in totals.highest)
     return Summary(
         seconds=seconds,
-        requests=arrived,
+        requests=sum(w.arrived for w in windows),
         failed=sum(w.failed for w in windows),
-        met_ratio=met / arrived if arrived else None,
+        met_ratio=_met_ratio(windows),
+        met_ratio_judged=_met_ratio(judged),
         windows_judged=len(judged),
         windows_excused=len(windows) - len(judged),
         slo_misses=tuple(_miss(w, judged_from_s) for w in judged if w.met_ratio < MET_RATIO),
@@ -154,6 +155,15 @@ def summarize(
         curl=curl,
         curl_value=curl_value,
     )
+
+
+def _met_ratio(windows: Sequence[Window]) -> float | None:
+    arrived = sum(w.arrived for w in windows)
+    return sum(w.met for w in windows) / arrived if arrived else None
+
+
+def _percent(ratio: float | None) -> str:
+    return "none" if ratio is None else f"{100 * ratio:.1f} %"
 
 
 def _miss(window: Window, from_s: float) -> str:

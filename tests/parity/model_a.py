@@ -75,9 +75,7 @@ def analyze(model: ModelA, rate_rps: FloatArray) -> Analysis:
     sizes = np.arange(1.0, model.max_batch_size.max() + 1.0)
     rates = np.stack([model.service_rate_rps(n) for n in sizes], axis=1)
     found = stationary(
-        birth_death(
-            rate_rps, rates, last=model.max_batch_size, queue_limit=model.max_queue_size
-        )
+        birth_death(rate_rps, rates, last=model.max_batch_size, queue_limit=model.max_queue_size)
     )
     service_s = found.mean_in_service / found.throughput_rps
     prefill_s = model.prefill_s(found.mean_in_service)
