@@ -23,9 +23,8 @@ from .domain import (
 from .first_token import FirstToken, Load, first_token
 from .occupancy import States, build_replica, build_states, build_work, occupancy
 from .queueing import Stationary
-from .service import RequestWork
 from .token_gap import TokenGap, token_gap
-from .validate import check_bounds, check_rate, known_rows
+from .validate import check_bounds, check_percentile, check_rate, known_rows
 
 __all__ = ["Block", "Latencies", "Prediction", "blocks", "latencies", "predict"]
 
@@ -140,7 +139,9 @@ def predict(
     """
     check_bounds(profiles, workloads, limits)
     check_rate("arrival_rate_rps", arrival_rate_rps, len(profiles))
-    known = known_rows(profiles, workloads, limits) & ~np.isnan(arrival_rate_rps)
+    check_percentile(percentile_ratio, len(profiles))
+    known = known_rows(profiles, workloads, limits)
+    known &= ~np.isnan(arrival_rate_rps) & ~np.isnan(percentile_ratio)
     columns = {f.name: np.full(len(profiles), np.nan) for f in fields(Prediction)}
     columns["overloaded"] = np.zeros(len(profiles), dtype=np.bool_)
     for block in blocks(profiles, workloads, limits, known):

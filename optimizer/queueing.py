@@ -92,7 +92,7 @@ class Stationary(Columns):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Tail(Columns):
-    """States N+1..N+Q: log of their weight over p(N), mean place, log of first over last."""
+    """States N + j, j = 1..Q: log of their weight over p(N), mean of j, Q times log r."""
 
     log_weight: FloatArray
     mean: FloatArray
@@ -230,7 +230,7 @@ def _moments(
 def _at_last(chain: Chain) -> FloatArray:
     """Return the requests in service in each row's last state."""
     if len(chain.in_service) == 1:
-        return chain.in_service[0, chain.last]
+        return chain.in_service[0].take(chain.last)
     return np.take_along_axis(chain.in_service, chain.last[:, None], 1)[:, 0]
 
 

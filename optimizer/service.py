@@ -192,7 +192,7 @@ def decode_time_s(work: RequestWork, batch_size: FloatArray) -> FloatArray:
     """Return the mean time per decode step, (T(B - 1))⁺ + W / D; 0 without any. [s]"""
     own = work.decode_s / np.maximum(work.decode_steps, np.finfo(np.float64).tiny)
     others = np.maximum(iteration_time_s(work, batch_size - 1.0), 0.0)
-    decodes = _like(work.decode_steps > 0.0, batch_size)
+    decodes = _like(work.decode_steps, batch_size) > 0.0
     return np.where(decodes, others + _like(own, batch_size), 0.0)
 
 

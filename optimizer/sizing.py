@@ -176,13 +176,17 @@ def largest_rates(
     seen = [excess(rates, rows) for rates in looks]
     return tuple(
         _largest_rate(
-            lambda x, at, target=target: excess(x, at)[target],
+            _of_target(excess, target),
             looks=looks,
             values=np.stack([values[target] for values in seen]),
             tolerance=tolerance,
         )
         for target in range(len(seen[0]))
     )
+
+
+def _of_target(excess: Excess, target: int) -> Callable[[FloatArray, IntArray], FloatArray]:
+    return lambda rates, rows: excess(rates, rows)[target]
 
 
 def _largest_rate(

@@ -20,7 +20,7 @@ from .domain import (
 )
 from .errors import InvalidInputError
 
-__all__ = ["check_bounds", "check_rate", "known_rows"]
+__all__ = ["check_bounds", "check_percentile", "check_rate", "known_rows"]
 
 _TINY = float(np.nextafter(0.0, 1.0))
 _INF = float("inf")
@@ -83,6 +83,14 @@ def check_rate(name: str, rate: FloatArray, length: int) -> None:
     if np.shape(rate) != (length,):
         raise InvalidInputError(f"{name} has shape {np.shape(rate)}; must be ({length},)")
     _refuse((rate < 0.0) | np.isinf(rate), rate, name, (0.0, _LARGEST))
+
+
+def check_percentile(ratio: FloatArray, length: int) -> None:
+    """Raise unless `ratio` is a column of `length` numbers in [0, 1), or unknown."""
+    bounds = _BOUNDS[SloTargets]["percentile_ratio"]
+    if np.shape(ratio) != (length,):
+        raise InvalidInputError(f"percentile_ratio has shape {np.shape(ratio)}; not ({length},)")
+    _refuse((ratio < bounds[0]) | (ratio > bounds[1]), ratio, "percentile_ratio", bounds)
 
 
 def known_rows(*records: Columns) -> BoolArray:

@@ -5,8 +5,10 @@ at the start of each line that decide what it means. They are compared eight at 
 the lines now start, in a few array operations.
 """
 
+from array import array
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -21,6 +23,8 @@ _WORD = 8
 _WORD_TYPE = np.dtype("<u8")  # the first byte is the lowest on every machine
 # What counts of a word of which the last i bytes lie beyond the beginning of its line.
 _MASKS = np.array([(1 << 8 * (_WORD - i)) - 1 for i in range(_WORD)], dtype=np.uint64)
+# What Series._make does, without the detour through its own tests.
+_AS_SERIES = partial(tuple.__new__, Series)
 _PAD = b"\n" + bytes(_WORD)
 _NEWLINE = 10
 
@@ -52,7 +56,9 @@ class Page(NamedTuple):
 
     def lines(self) -> list[bytes]:
         """Return all lines."""
-        return self.text[: self.ends[-1]].split(b"\n")
+        lines = self.text.split(b"\n")
+        lines.pop()  # the padding
+        return lines
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)
@@ -111,7 +117,7 @@ class LayoutShelf:
         self,
         page: Page,
         *,
-        lengths: list[int],
+        lengths: "array[int]",
         series: list[tuple[str, Labels]],
         value_line: list[int],
         fact_line: list[int],
@@ -119,7 +125,7 @@ class LayoutShelf:
         openmetrics: bool,
     ) -> Layout:
         """Return the layout of a page of which `lengths[i]` bytes of line i are its meaning."""
-        length = np.array(lengths, dtype=np.int32)
+        length = np.array(lengths, dtype=np.intc)
         count = (length + (_WORD - 1)) // _WORD
         word_line = np.repeat(np.arange(len(length), dtype=np.int32), count)
         first = np.cumsum(count, dtype=np.int32) - count
@@ -139,7 +145,7 @@ class LayoutShelf:
                 word_offset=word_offset,
                 word_mask=mask,
                 words=words,
-                series=tuple(map(Series._make, series)),
+                series=tuple(map(_AS_SERIES, series)),
                 value_line=at,
                 value_offset=length[at],
                 fact_line=tuple(fact_line),

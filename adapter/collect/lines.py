@@ -8,6 +8,7 @@ Plain lines, as engines print them, are taken apart here; the rest goes to `gram
 """
 
 import re
+from array import array
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -111,7 +112,7 @@ class LineReader:
         self._skip = _COMMENT  # the beginning that told that the last line wasn't wanted
         self._head = b"\n"  # the name and brace of the last wanted line
         self._name = ""
-        self.lengths: list[int] = []
+        self.lengths = array("i")
         self.samples: list[tuple[int, tuple[str, Labels], float]] = []  # line, series, value
         self.facts: list[tuple[int, Series]] = []
         self.odd_lines = 0

@@ -3,6 +3,8 @@
 Model A (its rates) and Model B (our `service` with equal slopes) on our chain and sizing.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -111,7 +113,7 @@ class TestModelA:
         model = model_a(alpha=1.0, beta=0.1, gamma=0.01, inputs=1, outputs=1, batch=8, queue=0)
         assert model.decode_s(n)[0] * 1e3 == pytest.approx(decode_ms)
 
-    CONFIG = {"alpha": 1.0, "beta": 0.01, "gamma": 0.001, "inputs": 100, "outputs": 10}
+    CONFIG: ClassVar = {"alpha": 1.0, "beta": 0.01, "gamma": 0.001, "inputs": 100, "outputs": 10}
 
     def test_r8_rates(self):
         model = model_a(**self.CONFIG, batch=8, queue=16)
@@ -213,7 +215,7 @@ class TestModelB:
             assert function(work, batch) * 1e3 == pytest.approx(published, rel=1e-6)
 
     # I, O, ITL, TTFT, Q, alpha, beta, gamma -> M, calls, requests/s, M_ITL, M_TPF
-    SEARCHES = {
+    SEARCHES: ClassVar = {
         "readme": (128, 512, 20, 60, 128, 12, 0.05, 0.0005, 49, 8, 2.97158, 31, 164),
         "baseline": (256, 1024, 20, 60, 128, 8, 0.033, 0.000333, 67, 8, 1.90376, 40, 147),
         "itl-only": (256, 4096, 15, 400, 128, 8, 0.033, 0.000333, 19, 8, 0.12585, 8, 256),

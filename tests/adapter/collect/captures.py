@@ -41,5 +41,7 @@ def samples() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for part in re.split(r"\n### ", section)[1:]:
         number = part.split(" ", 1)[0]
-        found[number] = [b.strip("\n") + "\n" for b in re.findall(r"```text\n(.*?)```", part, re.DOTALL)]
+        found[number] = [
+            b.strip("\n") + "\n" for b in re.findall(r"```text\n(.*?)```", part, re.DOTALL)
+        ]
     return found
