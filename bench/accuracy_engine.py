@@ -222,9 +222,7 @@ class _Seen:
         return float(np.mean(self._itl_mean))
 
 
-def _lengths(
-    case: Case, random: np.random.Generator, count: int
-) -> tuple[IntArray, IntArray]:
+def _lengths(case: Case, random: np.random.Generator, count: int) -> tuple[IntArray, IntArray]:
     """Draw lengths, lognormal with CV 1, each at most a third of the KV cache."""
     sigma2 = np.log(2.0)
     drawn = []

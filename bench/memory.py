@@ -39,9 +39,7 @@ def page() -> bytes:
     """Return one engine's page after some requests."""
     spec = EngineSpec(iteration_base_s=0.01, decode_slope_s=2e-5, num_gpu_blocks=20_000)
     engine = LiveEngine(spec, start_s=0.0)
-    requests = RequestHistograms(
-        max_model_len=8192, itl_bounds_s=ITL_BOUNDS_S, ttft_constant_s=0.0
-    )
+    requests = RequestHistograms(max_model_len=8192, itl_bounds_s=ITL_BOUNDS_S, ttft_constant_s=0.0)
     for key in range(50):
         engine.submit(key, arrival_s=0.1 * key, prompt_tokens=300 + key, output_tokens=50)
     for ended in engine.advance(10.0):
@@ -70,7 +68,7 @@ class Engine(asyncio.Protocol):
 
 def serve_engines(count: int, ready: "multiprocessing.synchronize.Event") -> None:
     """Listen as `count` engines until killed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     body = page()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -144,7 +142,16 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_file(Path(folder))
         adapter = subprocess.Popen(
-            [sys.executable, "-m", "adapter", "serve", "--settings", str(settings), "--log-level", "warning"],
+            [
+                sys.executable,
+                "-m",
+                "adapter",
+                "serve",
+                "--settings",
+                str(settings),
+                "--log-level",
+                "warning",
+            ],
             env=os.environ,
         )
         try:

@@ -96,8 +96,7 @@ def fleet_snapshot(
         replica_state=np.full(count, ReplicaState.READY, dtype=np.int8),
         replica_age_s=rng.uniform(0.0, 1.0, count),
         replica={
-            name: Readings.of(signals.get(name, np.full(count, np.nan)))
-            for name in REPLICA_SIGNALS
+            name: Readings.of(signals.get(name, np.full(count, np.nan))) for name in REPLICA_SIGNALS
         },
         variant={
             name: Readings.of(rng.uniform(0.01, 0.4, variants))

@@ -168,7 +168,7 @@ def _utilization(request: PlanRequest, capacity: Capacity) -> FloatArray:
         out=np.full(count, np.nan),
         where=carried > 0,
     )
-    return ratio[model]
+    return np.asarray(ratio[model])
 
 
 def _predict(request: PlanRequest, counts: IntArray, share_rps: FloatArray) -> Prediction:

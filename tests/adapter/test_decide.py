@@ -171,9 +171,7 @@ variants:
     catalog = catalog_of(text)
     calm, _ = publish(catalog, [replica(0, "v0", kv_usage_ratio=0.3)])
     assert desired(calm) == [1.0]
-    full, _ = publish(
-        catalog, [replica(0, "v0", kv_usage_ratio=0.97, waiting_requests=40.0)]
-    )
+    full, _ = publish(catalog, [replica(0, "v0", kv_usage_ratio=0.97, waiting_requests=40.0)])
     assert desired(full)[0] >= 2
     assert bindings(full) == ["Saturation"]
 

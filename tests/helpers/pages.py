@@ -6,22 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-__all__ = ["Answer", "ManualClock", "PageServer", "cut", "hang", "page", "reset"]
+__all__ = ["Answer", "PageServer", "cut", "hang", "page", "reset"]
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class ManualClock:
-    """A clock that a test moves."""
-
-    def __init__(self, now_s: float = 1000.0) -> None:
-        self.now_s = now_s
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def unix_s(self) -> float:
-        return 1.8e9 + self.now_s
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+import pytest
 
 from adapter.collect.binding import Binding, Misfit, bind
 from adapter.collect.dialects import load_dialects, wanted_names
@@ -15,6 +16,17 @@ from adapter.config import DialectSettings
 from adapter.records import Missing, Reason
 
 INTERVAL_S = 10.0
+
+Readings = dict[str, float | Missing]
+
+
+def assert_same(found: Readings, expected: Readings) -> None:
+    """Compare readings: numbers nearly, reasons exactly; only what is expected."""
+    for name, value in expected.items():
+        if isinstance(value, Missing):
+            assert found[name] == value, name
+        else:
+            assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
 class Engine:
@@ -55,11 +67,11 @@ class Engine:
         return self
 
     @property
-    def replica(self) -> dict[str, float | Missing]:
+    def replica(self) -> Readings:
         return {name: r[0] for name, r in replica_readings(self.table, self._targets()).items()}
 
     @property
-    def variant(self) -> dict[str, float | Missing]:
+    def variant(self) -> Readings:
         return {name: r[0] for name, r in variant_readings(self.table, self._targets()).items()}
 
     def _targets(self) -> Targets:

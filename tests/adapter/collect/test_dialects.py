@@ -11,7 +11,7 @@ from adapter.errors import ConfigError
 from adapter.records import Missing, Reason
 
 from .captures import capture, needs_captures, needs_notes, samples
-from .engines_of import Engine
+from .engines_of import Engine, assert_same
 
 NOT_EXPORTED = Missing(Reason.NOT_EXPORTED)
 NO_EVENTS = Missing(Reason.NO_EVENTS)
@@ -93,7 +93,7 @@ def test_what_a_page_says_now(number: str) -> None:
     assert isinstance(engine.binding, Binding), engine.binding
     expected = dict(NOW[number])
     assert engine.binding.dialect == expected.pop("dialect")
-    assert {name: engine.replica[name] for name in expected} == pytest.approx(expected)
+    assert_same(engine.replica, expected)
 
 
 def grown(text: str, names: dict[str, float]) -> str:
@@ -257,8 +257,7 @@ def test_what_a_page_says_of_the_time_since_the_last(number: str) -> None:
     once = engine.replica["completion_rate_rps"]
     assert once == Missing(Reason.ONE_SCRAPE)
     engine.read(grown(page, growth))
-    found = {name: engine.replica[name] for name in expected}
-    assert found == pytest.approx(expected, abs=1e-6)
+    assert_same(engine.replica, expected)
 
 
 @needs_notes
@@ -284,7 +283,7 @@ def test_underscores_for_colons_mean_the_same(number: str) -> None:
     page = samples()[number][0]
     plain = page.replace("sglang:", "sglang_").replace("vllm:", "vllm_")
     expected = Engine().read(page).read(page).replica
-    assert Engine().read(plain).read(plain).replica == pytest.approx(expected, nan_ok=True)
+    assert_same(Engine().read(plain).read(plain).replica, expected)
 
 
 @needs_captures
@@ -309,7 +308,7 @@ def vllm(*lines: str) -> str:
 @pytest.mark.parametrize(
     ("lines", "signal", "value"),
     [
-        pytest.param([f"vllm:kv_cache_usage_perc{{{M},engine=\"0\"}} 0.5"], "kv_usage_ratio", 0.5, id="kv-v1"),
+        pytest.param([f'vllm:kv_cache_usage_perc{{{M},engine="0"}} 0.5'], "kv_usage_ratio", 0.5, id="kv-v1"),
         pytest.param([f"vllm:gpu_cache_usage_perc{{{M}}} 0.5"], "kv_usage_ratio", 0.5, id="kv-v0"),
         pytest.param(
             [f'vllm:gpu_cache_usage_perc{{{M},engine="0"}} 0.4', f'vllm:kv_cache_usage_perc{{{M},engine="0"}} 0.5'],
