@@ -132,6 +132,8 @@ class Loop:
     async def _guarded_tick(self) -> None:
         try:
             await self.tick()
+        except BrokenPipeError:
+            raise  # nobody is left to decide for
         except Exception:
             # One of the two places for it: a tick that fails leaves the last decision,
             # which ages, is held and is then refused; the next tick tries again.

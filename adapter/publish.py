@@ -76,7 +76,9 @@ def publish(
         held_values=np.maximum(published, current).astype(np.float64),
         reading_age_s=age,
         read_unix_s=snapshot.taken_unix_s - np.where(np.isfinite(age), age, 0.0),
-        message=_messages(snapshot, variants.blind | variants.partial | np.isinf(age)),
+        message=_messages(
+            snapshot, variants.blind | variants.partial | (age > settings.max_decision_age_s)
+        ),
         details=_details(plan, guarded, decision, analysis, snapshot),
         binding=plan.binding.astype(np.int8),
         binding_names=tuple(_camel(b.name) for b in Binding),
@@ -192,7 +194,7 @@ def _trouble(snapshot: Snapshot, replicas: list[int]) -> str:
     silent = [
         r
         for r in replicas
-        if snapshot.replica_state[r] == ReplicaState.READY and reasons[r] != Reason.PRESENT
+        if snapshot.replica_state[r] != ReplicaState.DRAINING and reasons[r] != Reason.PRESENT
     ]
     if not silent:
         return "no engine of this variant has been read yet"

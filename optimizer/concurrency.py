@@ -16,6 +16,10 @@ __all__ = ["Concurrency", "Slots", "concurrency_limits", "mean_context_tokens", 
 
 # A logistic variable has the standard deviation scale pi / sqrt(3).
 _SCALE_PER_DEVIATION = np.sqrt(3.0) / np.pi
+# A chain draws what memory holds anew in every state; in an engine a shortage lasts as long
+# as the requests that make it, and so does more harm than its spread tells. The factor that
+# stands for it was measured on the simulator's engine (bench.accuracy_engine).
+_PERSISTENCE = 1.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +83,7 @@ def slots(workloads: Workloads, limits: EngineLimits, work: RequestWork) -> Slot
     Of memory, n requests hold n times the mean context, found at a random time: a long
     output is found more often than a short one, and its age is anything up to its
     length. With variance v of one request's context around its mean k, capacity C holds
-    C / k requests, give or take sqrt(C v / k³).
+    C / k requests, give or take sqrt(C v / k³), times what stands for persistence.
     """
     steps = work.prefill_steps + work.decode_steps
     tokens = computed_prompt_tokens(workloads) + work.decode_steps
@@ -89,7 +93,7 @@ def slots(workloads: Workloads, limits: EngineLimits, work: RequestWork) -> Slot
     memory = limits.kv_capacity_tokens / mean
     variation = np.maximum(second / mean**2 - 1.0, 0.0)
     spread = np.where(np.isfinite(memory), np.sqrt(np.minimum(memory, 1e12) * variation), 0.0)
-    return Slots(walls=walls, memory=memory, memory_scale=spread * _SCALE_PER_DEVIATION)
+    return Slots(walls=walls, memory=memory, memory_scale=spread * _PERSISTENCE * _SCALE_PER_DEVIATION)
 
 
 def mean_context_tokens(workloads: Workloads, work: RequestWork) -> FloatArray:

@@ -103,7 +103,7 @@ class States:
     closed_rate_rps : ndarray, shape (V, N), n = 1..N
         μ(n) over 1 - λ S (1 - full). [requests/s]
     ahead : ndarray, shape (V, N), n = 0..N-1
-        States from n to the row's last.
+        States from n to where clusters end: a row's last, or what memory holds.
     """
 
     replica: Replica
@@ -191,7 +191,7 @@ def build_states(replica: Replica, work: RequestWork) -> States:
         in_service=in_service,
         full=full,
         closed_rate_rps=np.where(sizes[:, 1:] > last, _NEVER, rate),
-        ahead=np.maximum(last - sizes[:, :-1], 0.0),
+        ahead=np.maximum(np.minimum(last, np.floor(memory)) - sizes[:, :-1], 0.0),
     )
 
 
@@ -210,13 +210,13 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
 
     Notes
     -----
-    Clusters of geometric size with mean V that end at the last state, N: from state n
-    one holds B(n) = V - (V - 1) b^(N - n) requests on average, b = 1 - 1/V. Crossings of
-    the level above n are then
+    Clusters of geometric size with mean V that end where slots do, at N: from state n one
+    holds B(n) = V - (V - 1) b^(N - n) requests on average, b = 1 - 1/V. Crossings of the
+    level above n are then
 
         μ(n + 1) p(n + 1) = λ p(n) / B(n) + b μ(n) p(n),
 
-    and they add up to λ whatever V is.
+    without the second term from N on, and they add up to λ whatever V is.
     """
     replica, work = states.replica, states.work
     carried = np.minimum(arrival_rate_rps, replica.full_rate_rps)
@@ -227,7 +227,10 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
     with np.errstate(all="ignore"):
         cut = np.exp(states.ahead * np.log(np.maximum(going_on, 1.0 / _NEVER)))
         up = arrival_rate_rps[:, None] / (size - (size - 1.0) * cut)
-        up[:, 1:] += going_on * rate[:, :-1]
+        carried_on = going_on * rate[:, :-1]
+        if replica.felt.any():
+            carried_on *= states.ahead[:, 1:] > 0.0
+        up[:, 1:] += carried_on
         log_step = np.log(up / rate)
     found = stationary(
         Chain(

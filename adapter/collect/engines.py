@@ -120,6 +120,7 @@ class EngineTable:
         self._observe_gauges(row, binding, page)
         gained = memory.advance(
             page,
+            binding.flow_series,
             now_s=now_s,
             process_start=float(start[0]) if start.size else math.nan,
             max_gap_s=self._window_s,

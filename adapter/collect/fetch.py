@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..records import Reason
 
-__all__ = ["METRICS_ACCEPT", "Failure", "Fetched", "Fetcher"]
+__all__ = ["METRICS_ACCEPT", "Failure", "Fetched", "Fetcher", "failure_of"]
 
 # Plain text keeps the colons in names, which OpenMetrics writers may turn into underscores.
 METRICS_ACCEPT = "text/plain;version=0.0.4"
@@ -95,7 +95,7 @@ class Fetcher:
             detail = f"no whole answer within {timeout_s:g} s"
             return Failure(Reason.TIMEOUT, SourceUnavailableError(url, detail))
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError, zlib.error) as exc:
-            return _failure(url, exc)
+            return failure_of(url, exc)
 
 
 def _refused(url: str, response: aiohttp.ClientResponse) -> Failure:
@@ -109,9 +109,12 @@ def _refused(url: str, response: aiohttp.ClientResponse) -> Failure:
     return Failure(Reason.HTTP_STATUS, error)
 
 
-def _failure(url: str, exc: Exception) -> Failure:
+def failure_of(url: str, exc: Exception) -> Failure:
     """Map what aiohttp raises: the answer was broken, or there was none."""
-    detail = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    try:
+        detail = f"{type(exc).__name__}: {exc}"
+    except AttributeError:  # some of aiohttp's can't be written before they are complete
+        detail = type(exc).__name__
     if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ClientResponseError | zlib.error):
         return Failure(Reason.MALFORMED, SourceMalformedError(url, detail))
     return Failure(Reason.UNREACHABLE, SourceUnavailableError(url, detail))

@@ -58,9 +58,19 @@ class CounterMemory:
         return self._layout
 
     def advance(
-        self, page: Exposition, *, now_s: float, process_start: float, max_gap_s: float
+        self,
+        page: Exposition,
+        counters: NDArray[np.intp],
+        *,
+        now_s: float,
+        process_start: float,
+        max_gap_s: float,
     ) -> Increments | None:
-        """Remember the page; return its increments, or None where there is nothing to compare."""
+        """Remember the page; return its increments, or None where there is nothing to compare.
+
+        `counters` are the places of the series that only ever grow; of others (gauges) a fall
+        says nothing, and their increments mean nothing.
+        """
         elapsed_s = now_s - self._read_s
         if elapsed_s <= 0:
             return None
@@ -79,7 +89,7 @@ class CounterMemory:
             is_reset = fell & ((values < _RESET_RATIO * base) | (base < _RESET_COUNT))
             is_reset &= math.isnan(process_start)
             gained = np.where(is_reset, values, np.where(fell, 0.0, gained))
-            reset = bool(is_reset.any())
+            reset = bool(is_reset[counters].any())
         known = np.isfinite(gained)
         gained[~known] = 0.0
         self._last = np.where(np.isfinite(values), values, base)

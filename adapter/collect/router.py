@@ -64,7 +64,11 @@ class _Router:
     def observe(self, page: Exposition, binding: RouterBinding, *, now_s: float) -> None:
         queue = binding.queue(page.values)
         gained = self.memory.advance(
-            page, now_s=now_s, process_start=math.nan, max_gap_s=self._window_s
+            page,
+            binding.series,
+            now_s=now_s,
+            process_start=math.nan,
+            max_gap_s=self._window_s,
         )
         if gained is not None:
             flows = binding.flows(gained.values)

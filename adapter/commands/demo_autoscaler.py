@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from adapter.external_metrics.quantity import parse_quantity
 from simulator.fleet import Fleet
 from simulator.hpa import HpaReason, HpaSpec, HpaState, decide
 
@@ -83,7 +84,7 @@ class Autoscaler:
         path = f"{API}/{self._namespace}/wva_desired_replicas"
         answer = await self._json(path, {"labelSelector": f"variant_name={name}"})
         items = answer.get("items") if answer is not None else None
-        return sum(_quantity(item["value"]) for item in items) if items else None
+        return sum(float(parse_quantity(item["value"])) for item in items) if items else None
 
     async def _json(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any] | None:
         try:
@@ -93,8 +94,3 @@ class Autoscaler:
         except httpx.HTTPError:
             return None
         return answer.json() if answer.is_success else None
-
-
-def _quantity(text: str) -> float:
-    """Return the value of a Quantity as this API writes it: plain or in milli."""
-    return float(text[:-1]) / 1e3 if text.endswith("m") else float(text)

@@ -110,6 +110,7 @@ class Summary:
                 f"({self.cost_static_peak:.3f})"
             ),
             f"reads without a value: {self.unanswered_reads}",
+            f"curl answered: {self.curl_value or 'nothing (is curl installed?)'}",
         ]
 
 

@@ -66,6 +66,7 @@ class PageServer:
     requests: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     url: str = ""
+    connections: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -88,6 +89,7 @@ class PageServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections += 1
         try:
             while await self._answer(reader, writer):
                 pass
