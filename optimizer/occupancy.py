@@ -100,8 +100,10 @@ class States:
     in_service : ndarray, shape (V, N + 1), or (1, N + 1) where memory bounds no row
     full : ndarray, shape (V, N + 1)
         Probability that no slot is free.
+    free : ndarray, shape (V, N), n = 1..N
+        Probability that one is.
     closed_rate_rps : ndarray, shape (V, N), n = 1..N
-        μ(n) over 1 - λ S (1 - full). [requests/s]
+        μ(n) over 1 - λ S free. [requests/s]
     ahead : ndarray, shape (V, N), n = 0..N-1
         States from n to where clusters end: a row's last, or what memory holds.
     """
@@ -110,6 +112,7 @@ class States:
     work: RequestWork
     in_service: FloatArray
     full: FloatArray
+    free: FloatArray
     closed_rate_rps: FloatArray
     ahead: FloatArray
 
@@ -120,6 +123,7 @@ class States:
             work=self.work.take(rows),
             in_service=self.in_service if len(self.in_service) == 1 else self.in_service[rows],
             full=self.full[rows],
+            free=self.free[rows],
             closed_rate_rps=self.closed_rate_rps[rows],
             ahead=self.ahead[rows],
         )
@@ -190,6 +194,7 @@ def build_states(replica: Replica, work: RequestWork) -> States:
         work=work,
         in_service=in_service,
         full=full,
+        free=1.0 - waits,
         closed_rate_rps=np.where(sizes[:, 1:] > last, _NEVER, rate),
         ahead=np.maximum(np.minimum(last, np.floor(memory)) - sizes[:, :-1], 0.0),
     )
@@ -223,15 +228,22 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
     size = clustering(work, carried, replica.full_batch)[:, None]
     going_on = 1.0 - 1.0 / size
     prompts = (carried * work.prefill_s)[:, None]
-    rate = states.closed_rate_rps * (1.0 - prompts * (1.0 - states.full[:, 1:]))
+    # In place from here on: these tables are what the time goes into.
+    rate = states.free * -prompts
+    rate += 1.0
+    rate *= states.closed_rate_rps
     with np.errstate(all="ignore"):
-        cut = np.exp(states.ahead * np.log(np.maximum(going_on, 1.0 / _NEVER)))
-        up = arrival_rate_rps[:, None] / (size - (size - 1.0) * cut)
+        up = states.ahead * np.log(np.maximum(going_on, 1.0 / _NEVER))
+        np.exp(up, out=up)
+        up *= 1.0 - size
+        up += size
+        np.divide(arrival_rate_rps[:, None], up, out=up)
         carried_on = going_on * rate[:, :-1]
         if replica.felt.any():
             carried_on *= states.ahead[:, 1:] > 0.0
         up[:, 1:] += carried_on
-        log_step = np.log(up / rate)
+        up /= rate
+        log_step = np.log(up, out=up)
     found = stationary(
         Chain(
             log_step=log_step,

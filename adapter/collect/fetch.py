@@ -111,10 +111,7 @@ def _refused(url: str, response: aiohttp.ClientResponse) -> Failure:
 
 def failure_of(url: str, exc: Exception) -> Failure:
     """Map what aiohttp raises: the answer was broken, or there was none."""
-    try:
-        detail = f"{type(exc).__name__}: {exc}"
-    except AttributeError:  # some of aiohttp's can't be written before they are complete
-        detail = type(exc).__name__
+    detail = f"{type(exc).__name__}: {exc}"
     if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ClientResponseError | zlib.error):
         return Failure(Reason.MALFORMED, SourceMalformedError(url, detail))
     return Failure(Reason.UNREACHABLE, SourceUnavailableError(url, detail))

@@ -166,8 +166,10 @@ class Scraper:
             return
         binding = bind(page, self._dialects, target.names)
         if isinstance(binding, Misfit):
-            self.table.forget(target.row)
-            target.memory = CounterMemory()
+            if binding.reason is Reason.WRONG_MODEL:
+                # Somebody else answers: what was heard before is not about who is there now.
+                self.table.forget(target.row)
+                target.memory = CounterMemory()
             self._fail(target, binding.reason, binding.message)
             return
         now_s = self._clock.monotonic_s()

@@ -16,6 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from adapter.errors import ConfigError
+from optimizer import InvalidInputError
+from simulator.demo_scenario import demo
 from simulator.replica import ReplicaState
 
 from .demo_stage import Stage, staged
@@ -32,7 +35,11 @@ FINISH_S = 120.0
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo and print its summary; 130 if it was interrupted before it began."""
+    """Run the demo and print its summary; a duration that is too short exits with 2."""
+    try:
+        demo(options.duration)
+    except InvalidInputError as exc:
+        raise ConfigError(f"--duration: {exc}") from exc
     return asyncio.run(_demo(options))
 
 

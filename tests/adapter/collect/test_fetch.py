@@ -135,6 +135,8 @@ def _client_errors() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("kind", _client_errors(), ids=lambda kind: kind.__name__)
 def test_every_error_of_the_library_is_one_of_ours(kind: type[Exception]) -> None:
-    found = failure_of("http://pod/metrics", kind.__new__(kind))
+    # Built without its arguments, of which some need a connection; so it can't be written.
+    mute = type(kind.__name__, (kind,), {"__str__": lambda _: "broken"})
+    found = failure_of("http://pod/metrics", mute.__new__(mute))
     assert found.reason in {Reason.UNREACHABLE, Reason.MALFORMED, Reason.TIMEOUT}
     assert isinstance(found.error, SourceError)

@@ -119,7 +119,7 @@ def test_two_variants_with_one_endpoint_have_two_replicas() -> None:
         pytest.param(b'[{"targets": [], "labels": {"a": 1}}]', "group 0", id="label-no-string"),
         pytest.param(b'[{"targets": [], "labels": {"state": "well"}}]', "state 'well'", id="state"),
         pytest.param(b'[{"targets": [], "labels": {"__scheme__": "ftp"}}]', "ftp", id="scheme"),
-        pytest.param(b"[" * 100_000, "", id="deep"),
+        pytest.param(b"[" * 100_000, "JSON|nested", id="deep"),
         pytest.param(b"\xff\xfe", "no JSON", id="bytes"),
     ],
 )
