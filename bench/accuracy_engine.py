@@ -30,6 +30,7 @@ QUEUE = 1 << 20
 ROUND = {0.2: 200_000, 0.4: 300_000, 0.6: 500_000}
 LARGE_ROUND = 1_000_000
 MOST_ROUNDS = 8
+MOST_ROUNDS_UNJUDGED = 3
 STANDARD_ERROR = 0.03
 BATCHES = 10
 WARM_UP = 0.05
@@ -147,7 +148,7 @@ def _point(case: Case, utilization: float) -> Point:
     prompts, outputs = _lengths(case, random, count)
     workloads = _workloads(prompts, outputs)
     rate = utilization / _predict(case, workloads, 1.0).utilization[0]
-    seen = _Seen()
+    seen = _Seen(MOST_ROUNDS if utilization <= LARGEST_JUDGED else MOST_ROUNDS_UNJUDGED)
     while not seen.sure():
         arrivals = np.cumsum(random.exponential(1.0 / rate, count))
         seen.add(case.spec(), arrivals, prompts, outputs)
@@ -173,7 +174,8 @@ def _point(case: Case, utilization: float) -> Point:
 class _Seen:
     """Percentiles of an engine run round by round, with batch means for their error."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_rounds: int) -> None:
+        self.most_rounds = most_rounds
         self.requests = 0
         self.rounds = 0
         self._ttft: list[float] = []
@@ -199,7 +201,7 @@ class _Seen:
         self.rounds += 1
 
     def sure(self) -> bool:
-        return self.rounds == MOST_ROUNDS or (
+        return self.rounds == self.most_rounds or (
             self.rounds > 0 and self.standard_error <= STANDARD_ERROR
         )
 

@@ -21,10 +21,10 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 800.0, 250.0
 # One column entry per variant, in base units: seconds, tokens, requests per second.
 both = np.ones(2)
 profiles = ServiceProfiles(
-    iteration_base_s=np.array([6.49e-3, 17.5e-3]),
-    decode_slope_s=np.array([21.9e-6, 60.0e-6]),
-    prefill_slope_s=np.array([21.9e-6, 60.0e-6]),
-    kv_slope_s=np.array([49.6e-9, 190.0e-9]),
+    iteration_base_s=np.array([6.26e-3, 22.0e-3]),
+    decode_slope_s=np.array([12.7e-6, 45.0e-6]),
+    prefill_slope_s=np.array([20.8e-6, 69.6e-6]),
+    kv_slope_s=np.array([41e-9, 186e-9]),
     ttft_constant_s=0.010 * both,
 )
 workloads = Workloads(
@@ -37,7 +37,7 @@ workloads = Workloads(
 limits = EngineLimits(
     max_batch_size=np.array([256, 256]),
     max_queue_size=np.array([2560, 2560]),
-    kv_capacity_tokens=np.array([450e3, 200e3]),
+    kv_capacity_tokens=np.array([424e3, 184e3]),
     max_batched_tokens=8192.0 * both,
 )
 slo = SloTargets(

@@ -93,7 +93,9 @@ def slots(workloads: Workloads, limits: EngineLimits, work: RequestWork) -> Slot
     memory = limits.kv_capacity_tokens / mean
     variation = np.maximum(second / mean**2 - 1.0, 0.0)
     spread = np.where(np.isfinite(memory), np.sqrt(np.minimum(memory, 1e12) * variation), 0.0)
-    return Slots(walls=walls, memory=memory, memory_scale=spread * _PERSISTENCE * _SCALE_PER_DEVIATION)
+    return Slots(
+        walls=walls, memory=memory, memory_scale=spread * _PERSISTENCE * _SCALE_PER_DEVIATION
+    )
 
 
 def mean_context_tokens(workloads: Workloads, work: RequestWork) -> FloatArray:

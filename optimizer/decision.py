@@ -130,6 +130,10 @@ class PlanState:
         Largest demand seen in each bucket of the window, newest last; NaN: none.
     seen_demand_s : ndarray, shape (models,)
         When each model last had demand. [s]
+    offered_rps : ndarray, shape (models,)
+        Demand at the last plan; NaN: unknown. [requests/s]
+    planned_s : float
+        When that was. [s]
     variant_names : tuple of str
     desired : ndarray of int, shape (variants,)
         The last plan's counts.
@@ -141,6 +145,8 @@ class PlanState:
     bucket_start_s: float
     peaks_rps: FloatArray
     seen_demand_s: FloatArray
+    offered_rps: FloatArray
+    planned_s: float
     variant_names: tuple[str, ...]
     desired: IntArray
     estimator: EstimatorState
@@ -153,6 +159,8 @@ class PlanState:
             bucket_start_s=-np.inf,
             peaks_rps=np.empty((0, 1)),
             seen_demand_s=np.empty(0),
+            offered_rps=np.empty(0),
+            planned_s=-np.inf,
             variant_names=(),
             desired=np.empty(0, dtype=np.int64),
             estimator=EstimatorState.empty(),

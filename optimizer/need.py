@@ -14,6 +14,7 @@ from .domain import BoolArray, FloatArray, IntArray, Trust
 from .saturation import Headroom, Stock, headroom
 from .sizing import SizingStatus, largest_arrival_rate
 from .stabilization import DemandMemory, remember_demand
+from .surge import surging_rate_rps
 
 __all__ = ["TRICKLE_RPS", "Capacity", "Need", "all_of", "any_of", "replica_capacity", "required"]
 
@@ -87,7 +88,7 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
     variants, models = request.variants, request.models
     model, count = variants.model, len(request.model_names)
     rate = capacity.rate_rps
-    offered = models.arrival_rate_rps + models.router_queue_requests / DRAIN_S
+    offered = _rising(request) + models.router_queue_requests / DRAIN_S
     known = np.isfinite(offered)
 
     stock = _stock(request)
@@ -119,6 +120,25 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
         saturation_replicas=stock.needed_replicas,
         by_saturation=use_stock,
         removable=_removable(request, stock, offered),
+    )
+
+
+def _rising(request: PlanRequest) -> FloatArray:
+    """Return each model's demand, lifted where it has clearly begun to rise.
+
+    Where a replica is silent, demand moves for reasons of its own: no rise is read into it.
+    """
+    state, rate = request.state, request.models.arrival_rate_rps
+    row = {name: i for i, name in enumerate(state.model_names)}
+    rows = np.array([row.get(name, -1) for name in request.model_names], dtype=np.int64)
+    before = np.full(len(rows), np.nan)
+    before[rows >= 0] = state.offered_rps[rows[rows >= 0]]
+    partial = any_of(request.variants.model, request.variants.partial, len(rows))
+    return surging_rate_rps(
+        rate,
+        np.where(partial, np.nan, before),
+        elapsed_s=request.now_s - state.planned_s,
+        window_s=request.policy.observation_window_s,
     )
 
 

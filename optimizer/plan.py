@@ -199,6 +199,8 @@ def _state(
         bucket_start_s=need.memory.bucket_start_s,
         peaks_rps=need.memory.peaks_rps,
         seen_demand_s=need.memory.seen_demand_s,
+        offered_rps=request.models.arrival_rate_rps,
+        planned_s=request.now_s,
         variant_names=request.variant_names,
         desired=desired,
         estimator=estimator,

@@ -129,3 +129,22 @@ def test_operations_explains_every_constraint_and_brake() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert [name for name in BINDING_MEANINGS if f"`{name}`" not in text] == []
     assert [name for name in BRAKE_MEANINGS if f"`{name}`" not in text] == []
+
+
+def test_model_page_names_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    named = re.findall(r"[\w/]+\.py", text)
+    homes = (ROOT, ROOT / "optimizer")
+    assert len(named) > 10
+    assert [name for name in named if not any((home / name).is_file() for home in homes)] == []
+
+
+def test_architecture_page_names_packages_and_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for package in ("optimizer", "adapter"):
+        (layers,) = re.findall(rf"## Inside the {package}\n.*?```\n(.*?)```", text, re.DOTALL)
+        names = " ".join(line[:30] for line in layers.splitlines()).split()
+        home = ROOT / package
+        missing = [n for n in names if not ((home / f"{n}.py").is_file() or (home / n).is_dir())]
+        assert names
+        assert missing == []

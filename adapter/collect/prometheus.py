@@ -30,7 +30,7 @@ from .view import EngineView
 
 __all__ = ["PrometheusEngines", "ask_all", "existing_names", "note_answers"]
 
-_NAMES_AGE_S = 60.0
+_NAMES_AGE_S = 30.0
 
 
 async def ask_all(client: PrometheusClient, texts: Mapping[str, str]) -> dict[str, Rows | Failure]:

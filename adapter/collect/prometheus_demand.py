@@ -28,7 +28,7 @@ _LABELS = ("namespace", "inference_pool", *MODEL_LABELS)
 _QUERIES = {"offered_rate_rps": "arrivals_query", "router_rejection_rate_rps": "rejections_query"}
 _ROUTER = "prometheus: router metrics"
 _DEMAND = "prometheus: demand queries"
-_NAMES_AGE_S = 60.0
+_NAMES_AGE_S = 30.0
 
 
 class PrometheusDemand:
@@ -163,7 +163,7 @@ class PrometheusDemand:
         return values
 
     async def _learn_names(self, now_s: float) -> bool:
-        if now_s - self._names_s < _NAMES_AGE_S:
+        if now_s - self._names_s < _NAMES_AGE_S and self._existing:
             return True
         answer = await self._client.query(names_query(self._table.wanted(), self._matchers))
         if isinstance(answer, Failure):

@@ -123,6 +123,7 @@ class QueriedTable:
     def _fill_gauge(self, name: str) -> None:
         column = gauge(name)
         values, reasons = self._column(f"gauge:{name}", OVER[name])
+        reasons[reasons == Reason.ONE_SCRAPE] = Reason.NOT_EXPORTED  # a gauge needs but one
         for row, value in self._facts_of(name).items():
             values[row], reasons[row] = value, Reason.PRESENT
         low, high = GAUGE_BOUNDS[column]
@@ -137,13 +138,15 @@ class QueriedTable:
     ) -> None:
         """Fill a rate; what an engine exports from the first event on is nothing before it."""
         values, reasons = self._column(query, "sum")
+        known = np.array([bool(one) for one in ways], dtype=np.bool_)
         later = np.array([any(w.from_first_event for w in one) for one in ways], dtype=np.bool_)
         absent = np.isin(reasons, (Reason.NOT_EXPORTED, Reason.ONE_SCRAPE))
-        reasons = np.where(later & absent, Reason.PRESENT, reasons)
+        reasons = np.where(absent & ~known, Reason.NOT_EXPORTED, reasons)
+        reasons = np.where(absent & later, Reason.PRESENT, reasons)
         self._flows[:, column] = np.nan_to_num(values, posinf=0.0, neginf=0.0) * self._window_s
         at = RAW_SIGNALS.index(signal)
-        known = query.startswith("count:")  # its sum has left a reason here already
-        self.lacking[:, at] = np.maximum(reasons, self.lacking[:, at]) if known else reasons
+        second = query.startswith("count:")  # its sum has left a reason here already
+        self.lacking[:, at] = np.maximum(reasons, self.lacking[:, at]) if second else reasons
 
     def _terms(self, name: str) -> list[Sequence[Term]]:
         return [d.terms.get(name, ()) if d is not None else () for d in self._dialects]

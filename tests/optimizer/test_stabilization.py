@@ -120,6 +120,8 @@ def remember(state, demand, now_s, names=("m",)):
         bucket_start_s=memory.bucket_start_s,
         peaks_rps=memory.peaks_rps,
         seen_demand_s=memory.seen_demand_s,
+        offered_rps=np.full(len(names), np.nan),
+        planned_s=now_s,
         variant_names=(),
         desired=np.empty(0, dtype=np.int64),
         estimator=EstimatorState.empty(),

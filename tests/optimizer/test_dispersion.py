@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.dispersion import clustering, queue_variability, work_moments
+from optimizer.occupancy import build_work
+from tests.helpers.replicas import replicas
+
+ONE = np.ones(1)
+# Requests whose prompts and contexts cost nothing: pure decoding.
+DECODING = {"prefill_slope_s": 0.0, "kv_slope_s": 0.0, "output_tokens_mean": 1000.0}
+
+
+def test_moments_are_those_of_drawn_requests():
+    some = replicas(kv_slope_s=2e-7, prefill_slope_s=5e-5)
+    work, share = build_work(*some), 1e-4
+    random, sigma2 = np.random.default_rng(1), np.log(2.0)
+    z = random.standard_normal((2, 1_000_000))
+    prompt = 512.0 * np.exp(np.sqrt(sigma2) * z[0] - sigma2 / 2.0)
+    decode = 255.0 * np.exp(np.sqrt(np.log(work.decode_shape)) * z[1] - np.log(work.decode_shape) / 2.0)
+    steps = 2.12e-5 + share + 2e-7 * (prompt + 0.5)
+    drawn = (5e-5 + 2e-7) * prompt + share + steps * decode + 2e-7 * decode**2 / 2.0
+    found = work_moments(work, np.array([share]))
+    assert found.mean[0] == pytest.approx(drawn.mean(), rel=0.01)
+    assert found.second[0] == pytest.approx((drawn**2).mean(), rel=0.05)
+
+
+class TestClustering:
+    @pytest.mark.parametrize("shape", [1.0, 2.0, 3.0])
+    def test_pure_decoding_comes_as_it_arrives_whatever_its_lengths(self, shape):
+        """Processor sharing is insensitive: only prompts and contexts make clusters."""
+        work = build_work(*replicas(**DECODING, output_shape=shape))
+        assert clustering(work, np.array([5.0]), np.array([64.0]))[0] == pytest.approx(1.0, abs=0.01)
+
+    @given(st.floats(0.05, 0.8))
+    def test_prompts_cluster_by_their_second_moment(self, share):
+        """With decode free but for the base: V = 1/(1-ρ) + λ²E[S²] / 2(1-ρ)²."""
+        work = build_work(*replicas(**DECODING | {"prefill_slope_s": 1e-4, "decode_slope_s": 0.0}))
+        rate = share / work.prefill_s
+        size = clustering(work, rate, np.array([1e9]))[0]
+        second = work.prompt_shape[0] * share**2
+        expected = 1.0 / (1.0 - share) + second / (2.0 * (1.0 - share) ** 2)
+        assert size == pytest.approx(expected, rel=0.02)
+
+    @given(st.floats(0.01, 0.98))
+    def test_grows_with_the_rate_and_is_at_most_a_full_batch(self, share):
+        work = build_work(*replicas(prompt_tokens_mean=4096.0))
+        rates = share / work.prefill_s
+        slow, fast = (clustering(work, r, np.array([32.0]))[0] for r in (0.9 * rates, rates))
+        assert 1.0 <= slow <= fast + 1e-12 <= 32.0 + 1e-9
+
+
+class TestVariability:
+    def test_even_work_halves_the_wait(self):
+        work = build_work(*replicas(**DECODING, output_shape=1.0))
+        assert queue_variability(work, ONE * 64)[0] == pytest.approx(0.5, abs=0.01)
+
+    def test_work_that_varies_like_an_exponential_leaves_it(self):
+        work = build_work(*replicas(**DECODING, output_shape=2.0))
+        assert queue_variability(work, ONE * 64)[0] == pytest.approx(1.0, abs=0.01)
+
+    def test_contexts_that_cost_make_long_outputs_worse(self):
+        cheap, dear = (
+            build_work(*replicas(output_tokens_mean=1000.0, kv_slope_s=s)) for s in (0.0, 1e-6)
+        )
+        assert queue_variability(dear, ONE * 64)[0] > 2.0 * queue_variability(cheap, ONE * 64)[0]
