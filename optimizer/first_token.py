@@ -80,8 +80,8 @@ class FirstToken:
         Their share.
     stretch_from_s, stretch_ratio : ndarray
         Every second of prompts beyond the first brings so many of further steps.
-    mean_s : ndarray
-        [s]
+    least_s, mean_s : ndarray
+        No TTFT is shorter than one step; and the mean. [s]
     """
 
     at_once: ShiftedLognormal
@@ -90,6 +90,7 @@ class FirstToken:
     waiting_ratio: FloatArray
     stretch_from_s: FloatArray
     stretch_ratio: FloatArray
+    least_s: FloatArray
     mean_s: FloatArray
 
     def take(self, rows: IntArray) -> "FirstToken":
@@ -101,6 +102,7 @@ class FirstToken:
             waiting_ratio=self.waiting_ratio[rows],
             stretch_from_s=self.stretch_from_s[rows],
             stretch_ratio=self.stretch_ratio[rows],
+            least_s=self.least_s[rows],
             mean_s=self.mean_s[rows],
         )
 
@@ -111,7 +113,8 @@ class FirstToken:
         left = t - self.after_wait.at(np.array(HERMITE_NODES)[:, None])
         waited = np.array(HERMITE_WEIGHTS) @ self.wait.survival(left)
         at_once = self.at_once.survival(unstretched)
-        return (1.0 - self.waiting_ratio) * at_once + self.waiting_ratio * waited
+        beyond_t = (1.0 - self.waiting_ratio) * at_once + self.waiting_ratio * waited
+        return np.where(t < self.least_s, 1.0, beyond_t)
 
     def quantile(self, probability: FloatArray) -> FloatArray:
         """Return t with P(TTFT <= t) = `probability`, in (0, 1), shape (V,). [s]"""
@@ -130,7 +133,7 @@ class FirstToken:
             high_value=np.maximum(excess(high, everything), 0.0),
             x_tolerance=_QUANTILE_TOLERANCE,
         )
-        return roots.x
+        return np.maximum(roots.x, self.least_s)
 
     def _bracket(self, probability: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return times that the quantile lies between."""
@@ -191,6 +194,7 @@ def first_token(work: RequestWork, load: Load, stationary: Stationary) -> FirstT
         waiting_ratio=waiting,
         stretch_from_s=start,
         stretch_ratio=stretch,
+        least_s=work.iteration_base_s,
         mean_s=mean + waiting * after[0] + stationary.mean_wait_s,
     )
 

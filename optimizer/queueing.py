@@ -230,7 +230,8 @@ def _moments(
 def _at_last(chain: Chain) -> FloatArray:
     """Return the requests in service in each row's last state."""
     if len(chain.in_service) == 1:
-        return chain.in_service[0].take(chain.last)
+        at_last: FloatArray = chain.in_service[0][chain.last]
+        return at_last
     return np.take_along_axis(chain.in_service, chain.last[:, None], 1)[:, 0]
 
 

@@ -258,7 +258,7 @@ def _ttft_excess(found: Latencies, target_s: FloatArray, ratio: FloatArray) -> F
 
 def _itl_excess(found: Latencies, target_s: FloatArray, ratio: FloatArray) -> FloatArray:
     percentile = found.itl.quantile(np.where(ratio == 0.0, 0.5, ratio))
-    return np.log(np.where(ratio == 0.0, found.itl.mean_s, percentile) / target_s)
+    return np.log(np.where(ratio == 0.0, found.itl.mean_s, percentile)) - np.log(target_s)
 
 
 def _sizing(

@@ -92,6 +92,13 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
 
 
 def _per_gap(work: RequestWork) -> tuple[FloatArray, FloatArray]:
-    """Return E[1/D] and E[1/D²] of lognormal decode steps, at most 1: one gap at least."""
-    decode, shape = np.maximum(work.decode_steps, 1.0), work.decode_shape
-    return np.minimum(shape / decode, 1.0), np.minimum(shape**3 / decode**2, 1.0)
+    """Return E[1/D] and E[1/D²], at most 1, where output tokens O = D + 1 are lognormal.
+
+    1/(O - 1) is 1/O + 1/O² + ..., of which two terms are taken, and E[1/O^k] follows from
+    two moments.
+    """
+    output = work.decode_steps + 1.0
+    second = work.decode_shape * work.decode_steps**2 + 2.0 * work.decode_steps + 1.0
+    shape = second / output**2
+    first, square, cube = shape / output, shape**3 / output**2, shape**6 / output**3
+    return np.minimum(first + square, 1.0), np.minimum(square + 2.0 * cube, 1.0)

@@ -12,13 +12,21 @@ from ..errors import ConfigError
 from .selectors import Selector, parse_selector
 from .signals import COUNTERS, GAUGES, HISTOGRAMS, OVER
 
-__all__ = ["Dialect", "DialectTable", "Histogram", "Term"]
+__all__ = [
+    "HISTOGRAM_KEYS",
+    "TABLE_KEYS",
+    "TERM_KEYS",
+    "Dialect",
+    "DialectTable",
+    "Histogram",
+    "Term",
+]
 
 _OVER = frozenset({"sum", "max", "min", "mean"})
 _DEFAULT_PATHS = ("/metrics",)
-_TABLE_KEYS = "detect extends from_first_event model_label paths process_start signals"
-_TERM_KEYS = "divide_by from_first_event label_values minus one_per over plus scale series times"
-_HISTOGRAM_KEYS = "buckets count from_first_event histogram one_per scale sum"
+TABLE_KEYS = "detect extends from_first_event model_label paths process_start signals"
+TERM_KEYS = "divide_by from_first_event label_values minus one_per over plus scale series times"
+HISTOGRAM_KEYS = "buckets count from_first_event histogram one_per scale sum"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +118,7 @@ class DialectTable:
         self.first_event = first_event
 
     def read(self, table: Mapping[str, Any]) -> Dialect:
-        self._known(table, _TABLE_KEYS, self._place)
+        self._known(table, TABLE_KEYS, self._place)
         terms: dict[str, tuple[Term, ...]] = {}
         histograms: dict[str, tuple[Histogram, ...]] = {}
         for signal, ways in table.get("signals", {}).items():
@@ -141,7 +149,7 @@ class DialectTable:
 
     def _term(self, way: Any, signal: str, place: str) -> Term:
         given = {"series": way} if isinstance(way, str) else way
-        self._known(given, _TERM_KEYS, place)
+        self._known(given, TERM_KEYS, place)
         if "series" not in given:
             raise ConfigError(f"{place}: `series` is missing")
         over = given.get("over", OVER.get(signal, "sum"))
@@ -165,7 +173,7 @@ class DialectTable:
 
     def _histogram(self, way: Any, place: str) -> Histogram:
         given = {"histogram": way} if isinstance(way, str) else way
-        self._known(given, _HISTOGRAM_KEYS, place)
+        self._known(given, HISTOGRAM_KEYS, place)
         one_per, scale = self._names(given, "one_per", place), self._scale(given, place)
         first_event = bool(given.get("from_first_event", self.first_event))
         if "histogram" in given:

@@ -19,11 +19,11 @@ from .engine_queries import EngineQueries
 from .faults import FaultBook
 from .fetch import Failure
 from .prometheus_api import SOURCE, PrometheusClient, Rows
-from .promql import names_query
+from .promql import QueryBuilder, names_query
 from .queried import FactAnswer, QueriedTable
 from .queried_fleet import QueriedFleet
 from .readings import replica_readings, variant_readings
-from .selectors import Matcher, canonical
+from .selectors import Matcher, Selector, canonical
 from .series_map import SeriesMap
 from .targets import Targets
 from .view import EngineView
@@ -31,6 +31,8 @@ from .view import EngineView
 __all__ = ["PrometheusEngines", "ask_all", "existing_names", "note_answers"]
 
 _NAMES_AGE_S = 30.0
+_GPU_POWER = "DCGM_FI_DEV_POWER_USAGE"  # watts, by dcgm-exporter
+_GPU_LABELS = ("namespace", "pod", "exported_namespace", "exported_pod")
 
 
 async def ask_all(client: PrometheusClient, texts: Mapping[str, str]) -> dict[str, Rows | Failure]:
@@ -104,6 +106,10 @@ class PrometheusEngines:
         texts = {f"age:{name}": text for name, text in queries.ages.items()}
         texts |= {f"fact:{i}": fact.text for i, fact in enumerate(queries.facts)}
         texts |= queries.signals
+        if _GPU_POWER in self._existing:
+            texts["power"] = QueryBuilder(
+                existing=self._existing, by=_GPU_LABELS, matchers=(), window_s=1.0
+            ).sum_of(Selector(_GPU_POWER))
         answers = await ask_all(self._client, texts)
         whole = note_answers(answers, self._faults, SOURCE, now_s=now_s)
         ages = []
@@ -151,7 +157,10 @@ class PrometheusEngines:
         if now_s - self._names_s < _NAMES_AGE_S and self._existing:
             return True
         names, facts = wanted_names(self._dialects)
-        answer = await self._client.query(names_query({*names, *facts}, self._matchers))
+        wanted = {*names, *facts}
+        # GPUs' exporter has labels of its own; the settings' conditions are on engines' series.
+        text = f"{names_query(wanted, self._matchers)} or {names_query({_GPU_POWER}, ())}"
+        answer = await self._client.query(text)
         if isinstance(answer, Failure):
             self._reason = answer.reason
             self._faults.failed(SOURCE, answer.reason, answer.error.detail, now_s=now_s)
@@ -179,4 +188,21 @@ class PrometheusEngines:
             row_of=self._fleet.row_of,
             read_s=self._fleet.read_s(),
             window_s=self._source.window_s,
+            measured={"power_w": self._power(answers.get("power"))},
         )
+
+    def _power(self, answer: Rows | Failure | None) -> dict[int, float]:
+        """Return the power that GPUs' exporter measured, by the row of the replica they work for.
+
+        Where Prometheus keeps its own labels (honorLabels off), the workload's are `exported_*`.
+        """
+        rows = {name: row for row, name in enumerate(self._fleet.names)}
+        found: dict[int, float] = {}
+        for one in answer.rows if isinstance(answer, Rows) else ():
+            labels = one.labels
+            pod = labels.get("exported_pod") or labels.get("pod", "")
+            namespace = labels.get("exported_namespace") or labels.get("namespace", "")
+            row = rows.get(f"{namespace}/{pod}")
+            if row is not None:
+                found[row] = found.get(row, 0.0) + one.value
+        return found

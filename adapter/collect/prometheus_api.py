@@ -26,7 +26,7 @@ from ..records import Reason
 from .fetch import Failure
 from .tokens import bearer_headers
 
-__all__ = ["SOURCE", "PrometheusClient", "Row", "Rows"]
+__all__ = ["SOURCE", "PrometheusClient", "Row", "Rows", "failure_of"]
 
 SOURCE = "prometheus"
 _MAX_BYTES = 256 * 1024 * 1024
@@ -100,7 +100,7 @@ class PrometheusClient:
             error = SourceUnavailableError(SOURCE, f"no whole answer within {timeout_s:g} s")
             return Failure(Reason.TIMEOUT, error)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError) as exc:
-            return _failure(exc)
+            return failure_of(exc)
         return _answer(response.status_code, body)
 
 
@@ -136,9 +136,12 @@ async def _read(response: httpx.Response) -> bytes:
     return b"".join(parts)
 
 
-def _failure(exc: Exception) -> Failure:
-    detail = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-    if isinstance(exc, httpx.RemoteProtocolError | httpx.DecodingError):
+def failure_of(exc: Exception) -> Failure:
+    """Map what httpx raises: the answer was broken, or there was none."""
+    detail = f"{type(exc).__name__}: {exc}"
+    # httpx has one name for an answer that breaks off and for none at all.
+    nothing = "without sending a response" in detail
+    if isinstance(exc, httpx.RemoteProtocolError | httpx.DecodingError) and not nothing:
         return Failure(Reason.MALFORMED, SourceMalformedError(SOURCE, detail))
     return Failure(Reason.UNREACHABLE, SourceUnavailableError(SOURCE, detail))
 

@@ -67,8 +67,7 @@ class PrometheusDemand:
                 if text:
                     texts[f"{signal}:{row}"] = text
         answers = await ask_all(self._client, texts)
-        if texts:
-            note_answers(answers, self._faults, _DEMAND, now_s=now_s)
+        note_answers(answers, self._faults, _DEMAND, now_s=now_s)
         found = no_demand(self._settings)
         for key, answer in answers.items():
             signal, _, place = key.partition(":")
@@ -95,8 +94,7 @@ class PrometheusDemand:
                 "growth": builder.sum_of(queue, "delta"),
             }
         answers = await ask_all(self._client, texts)
-        if texts:
-            note_answers(answers, self._faults, _ROUTER, now_s=now_s)
+        note_answers(answers, self._faults, _ROUTER, now_s=now_s)
         return self._readings(answers)
 
     def _first_existing(self) -> dict[str, Selector]:

@@ -81,11 +81,13 @@ class QueriedTable:
         row_of: Callable[[Mapping[str, str]], int | None],
         read_s: FloatArray,
         window_s: float,
+        measured: Mapping[str, Mapping[int, float]] | None = None,
     ) -> None:
         size = len(dialects)
         self._answers, self._facts = answers, facts
         self._dialects, self._row_of = dialects, row_of
         self._window_s = window_s
+        self._measured = measured or {}  # gauges that others than engines export, by row
         self._flows: FloatArray = np.zeros((size, len(FLOWS)))
         self._buckets: dict[str, list[QueriedBuckets]] = {}
         self.read_s = read_s
@@ -124,7 +126,8 @@ class QueriedTable:
         column = gauge(name)
         values, reasons = self._column(f"gauge:{name}", OVER[name])
         reasons[reasons == Reason.ONE_SCRAPE] = Reason.NOT_EXPORTED  # a gauge needs but one
-        for row, value in self._facts_of(name).items():
+        found = {**self._facts_of(name), **self._measured.get(name, {})}
+        for row, value in found.items():
             values[row], reasons[row] = value, Reason.PRESENT
         low, high = GAUGE_BOUNDS[column]
         with np.errstate(invalid="ignore"):

@@ -73,7 +73,7 @@ class QueriedFleet:
                 self._hear(dialect, row.labels, now_s - max(row.value, 0.0))
         for name, one in list(self._replicas.items()):
             old = not one.read_s > now_s - max_age_s
-            if whole and old and not one.heard and not one.declared:
+            if whole and old and not (one.heard or one.declared or one.other_model):
                 del self._replicas[name]
         self._index()
 

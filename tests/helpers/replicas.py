@@ -3,11 +3,15 @@
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from optimizer import EngineLimits, ServiceProfiles, SloTargets, Workloads
 
-__all__ = ["CHAT", "Replicas", "replicas", "tables"]
+__all__ = ["CHAT", "Replicas", "numerics", "replicas", "tables"]
+
+# Tables take milliseconds to compute, and machines are busy: no deadline, fewer examples.
+numerics = settings(deadline=None, max_examples=40)
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,7 @@ class Replicas:
         changed = []
         for record in self:
             own = {f.name for f in fields(record)} & columns.keys()
-            changed.append(
-                replace(record, **{n: _column(columns[n], n, len(self)) for n in own})
-            )
+            changed.append(replace(record, **{n: _column(columns[n], n, len(self)) for n in own}))
         return Replicas(*changed)
 
     def targets(self, **columns):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from optimizer.concurrency import concurrency_limits, mean_context_tokens, slots
 from optimizer.occupancy import build_work
-from tests.helpers.replicas import replicas, tables
+from tests.helpers.replicas import numerics, replicas, tables
 
 
 def limits_of(some):
@@ -31,6 +31,7 @@ def test_the_smallest_bound_counts(columns, limit, memory_bound):
     assert limits_of(replicas(**columns)) == ([limit], [memory_bound])
 
 
+@numerics
 @given(prompt=st.integers(1, 200), outputs=st.lists(st.integers(2, 60), min_size=1, max_size=5))
 def test_the_mean_context_is_that_of_a_request_found_in_service(prompt, outputs):
     """Walk through every step of every request and average what each holds."""
@@ -65,6 +66,7 @@ def test_even_lengths_leave_the_spread_of_ages():
     assert 0.0 < scales[0] < scales[1]
 
 
+@numerics
 @given(tables())
 def test_limits_are_whole_and_no_more_than_the_batch_allows(some):
     found = concurrency_limits(some.workloads, some.limits, build_work(*some))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from optimizer.dispersion import clustering, queue_variability, work_moments
 from optimizer.occupancy import build_work
-from tests.helpers.replicas import replicas
+from tests.helpers.replicas import numerics, replicas
 
 ONE = np.ones(1)
 # Requests whose prompts and contexts cost nothing: pure decoding.
@@ -18,7 +18,9 @@ def test_moments_are_those_of_drawn_requests():
     random, sigma2 = np.random.default_rng(1), np.log(2.0)
     z = random.standard_normal((2, 1_000_000))
     prompt = 512.0 * np.exp(np.sqrt(sigma2) * z[0] - sigma2 / 2.0)
-    decode = 255.0 * np.exp(np.sqrt(np.log(work.decode_shape)) * z[1] - np.log(work.decode_shape) / 2.0)
+    decode = 255.0 * np.exp(
+        np.sqrt(np.log(work.decode_shape)) * z[1] - np.log(work.decode_shape) / 2.0
+    )
     steps = 2.12e-5 + share + 2e-7 * (prompt + 0.5)
     drawn = (5e-5 + 2e-7) * prompt + share + steps * decode + 2e-7 * decode**2 / 2.0
     found = work_moments(work, np.array([share]))
@@ -31,8 +33,11 @@ class TestClustering:
     def test_pure_decoding_comes_as_it_arrives_whatever_its_lengths(self, shape):
         """Processor sharing is insensitive: only prompts and contexts make clusters."""
         work = build_work(*replicas(**DECODING, output_shape=shape))
-        assert clustering(work, np.array([5.0]), np.array([64.0]))[0] == pytest.approx(1.0, abs=0.01)
+        assert clustering(work, np.array([5.0]), np.array([64.0]))[0] == pytest.approx(
+            1.0, abs=0.01
+        )
 
+    @numerics
     @given(st.floats(0.05, 0.8))
     def test_prompts_cluster_by_their_second_moment(self, share):
         """With decode free but for the base: V = 1/(1-ρ) + λ²E[S²] / 2(1-ρ)²."""
@@ -43,6 +48,7 @@ class TestClustering:
         expected = 1.0 / (1.0 - share) + second / (2.0 * (1.0 - share) ** 2)
         assert size == pytest.approx(expected, rel=0.02)
 
+    @numerics
     @given(st.floats(0.01, 0.98))
     def test_grows_with_the_rate_and_is_at_most_a_full_batch(self, share):
         work = build_work(*replicas(prompt_tokens_mean=4096.0))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from optimizer.occupancy import build_replica, build_states, build_work, occupancy
 from optimizer.queueing import birth_death, stationary
 from optimizer.service import service_rate_rps
-from tests.helpers.replicas import replicas, tables
+from tests.helpers.replicas import numerics, replicas, tables
 
 FREE_PROMPTS = {"prefill_slope_s": 0.0, "kv_slope_s": 0.0}
 
@@ -25,6 +25,7 @@ def plain(states):
 
 
 class TestWithoutPrompts:
+    @numerics
     @given(st.floats(0.05, 0.97), st.integers(2, 64))
     def test_it_is_the_closed_law_on_a_textbook_chain(self, load, batch):
         """Prompts that cost nothing hold up nothing: no clusters, one service law."""
@@ -34,9 +35,7 @@ class TestWithoutPrompts:
         rates = service_rate_rps(states.work, sizes)
         arrival = load * rates[:, -1]
         textbook = stationary(
-            birth_death(
-                arrival, rates, last=np.array([batch]), queue_limit=np.array([640.0])
-            )
+            birth_death(arrival, rates, last=np.array([batch]), queue_limit=np.array([640.0]))
         )
         found = occupancy(states, arrival)
         assert found.mean_in_service == pytest.approx(textbook.mean_in_service, rel=0.01)
@@ -49,6 +48,7 @@ class TestWithoutPrompts:
 
 
 class TestFlow:
+    @numerics
     @given(tables(), st.floats(0.01, 0.9))
     def test_what_comes_is_served_while_there_is_room(self, some, load):
         states = states_of(some)
@@ -56,6 +56,7 @@ class TestFlow:
         found = occupancy(states, arrival)
         assert found.throughput_rps == pytest.approx(arrival, rel=1e-3)
 
+    @numerics
     @given(tables(), st.floats(1.0, 20.0))
     def test_an_overload_is_served_at_the_full_rate_and_the_rest_is_blocked(self, some, load):
         states = states_of(some)
@@ -66,6 +67,7 @@ class TestFlow:
         assert np.all(found.blocking_ratio > 0.0)
         assert np.all(np.isfinite(found.mean_wait_s))
 
+    @numerics
     @given(tables(), st.floats(0.01, 1.5), st.floats(1.01, 2.0))
     def test_more_arrivals_mean_more_in_service_and_waiting(self, some, load, factor):
         states = states_of(some)
@@ -112,13 +114,15 @@ class TestMemory:
     def test_in_service_rises_with_the_state_and_never_exceeds_it(self):
         states = states_of(replicas(kv_capacity_tokens=np.array([3 * 767.0, 40 * 767.0])))
         sizes = np.arange(states.in_service.shape[1])
-        assert np.all(np.diff(states.in_service, axis=1) > 0.0)
+        assert np.all(np.diff(states.in_service, axis=1) >= -1e-9)
         assert np.all(states.in_service <= sizes + 1e-9)
         assert states.in_service[:, :2] == pytest.approx(np.array([[0.0, 1.0], [0.0, 1.0]]))
 
 
 def test_rows_taken_from_a_block_give_the_same():
-    some = replicas(max_batch_size=np.array([16, 64, 128]), kv_capacity_tokens=np.array([1e4, 1e5, 1e6]))
+    some = replicas(
+        max_batch_size=np.array([16, 64, 128]), kv_capacity_tokens=np.array([1e4, 1e5, 1e6])
+    )
     states, arrival = states_of(some), np.array([2.0, 4.0, 6.0])
     whole, rows = occupancy(states, arrival), np.array([2, 0])
     part = occupancy(states.take(rows), arrival[rows])

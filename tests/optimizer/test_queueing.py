@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.queueing import birth_death, probabilities, stationary
+from tests.helpers.replicas import numerics
 
-rates = st.lists(st.floats(0.05, 5.0), min_size=1, max_size=12).map(
-    lambda steps: np.cumsum(steps)  # service rates that rise with the batch
-)
+# Service rates that rise with the batch.
+rates = st.lists(st.floats(0.05, 5.0), min_size=1, max_size=12).map(np.cumsum)
 loads = st.floats(0.01, 3.0)
 
 
@@ -48,6 +48,7 @@ def state_by_state(arrival, service, queue):
 
 
 class TestAgainstAllStates:
+    @numerics
     @given(rates, loads, st.integers(0, 200))
     def test_averages_agree(self, service, load, queue):
         arrival = load * service[-1]
@@ -56,6 +57,7 @@ class TestAgainstAllStates:
         for name, value in expected.items():
             assert getattr(found, name)[0] == pytest.approx(value, rel=1e-6, abs=1e-9), name
 
+    @numerics
     @given(rates, loads, st.integers(0, 200))
     def test_probabilities_agree_and_sum_to_one(self, service, load, queue):
         arrival = load * service[-1]
@@ -84,6 +86,7 @@ class TestAgainstAllStates:
 
 
 class TestClosedForms:
+    @numerics
     @given(st.floats(0.01, 0.99))
     def test_mm1(self, load):
         found = stationary(chain_of(load * 5.0, [5.0], 1e7))
@@ -91,6 +94,7 @@ class TestClosedForms:
         assert found.mean_wait_s[0] == pytest.approx(load / (5.0 - 5.0 * load))
         assert found.mean_queue_length[0] == pytest.approx(load**2 / (1.0 - load))
 
+    @numerics
     @given(st.integers(2, 60), st.floats(0.05, 0.98))
     def test_mmc(self, servers, load):
         """Erlang's C formula."""
@@ -117,12 +121,14 @@ class TestClosedForms:
 
 
 class TestProperties:
+    @numerics
     @given(rates, loads, st.integers(0, 1000))
     def test_littles_law(self, service, load, queue):
         found = stationary(chain_of(load * service[-1], service, queue))
         wait = found.mean_wait_s * found.throughput_rps
         assert found.mean_queue_length == pytest.approx(wait, abs=1e-12)
 
+    @numerics
     @given(rates, st.floats(0.01, 2.0), st.integers(1, 500), st.floats(1.001, 1.5))
     def test_more_arrivals_mean_more_of_everything(self, service, load, queue, factor):
         few, many = (
@@ -131,6 +137,7 @@ class TestProperties:
         for name in ("throughput_rps", "mean_in_service", "mean_queue_length", "blocking_ratio"):
             assert getattr(many, name)[0] >= getattr(few, name)[0] - 1e-9, name
 
+    @numerics
     @given(rates, loads, st.integers(0, 100), st.floats(1e-3, 1e3))
     def test_the_unit_of_time_is_nobodys_business(self, service, load, queue, unit):
         arrival = load * service[-1]
@@ -148,6 +155,7 @@ class TestProperties:
         assert found.mean_wait_s[0] == pytest.approx(10_000 / 4.0, rel=0.01)
         assert found.wait_slope[0] > 0.0
 
+    @numerics
     @given(rates, st.floats(0.05, 0.97), st.floats(0.5, 4.0))
     def test_variability_stretches_waits_and_leaves_who_waits(self, service, load, factor):
         arrival = load * service[-1]

@@ -10,7 +10,7 @@ SHAPES = {
     "cubic": lambda u: u**3,
     "knee": lambda u: np.where(u > 0.0, np.expm1(np.minimum(50.0 * u, 300.0)), u),
     "cliff": lambda u: np.tanh(1e4 * u),
-    "flat": lambda u: np.cbrt(u),
+    "flat": np.cbrt,
 }
 
 
@@ -47,7 +47,10 @@ def test_the_root_is_met_from_below_inside_the_bracket(shape, root, below, above
 def test_smooth_functions_take_few_evaluations():
     roots = np.linspace(0.2, 9.8, 50)
     found, seen = solve(
-        lambda x, rows: np.log(x / roots[rows]), np.full(50, 0.1), np.full(50, 10.0), x_tolerance=1e-6
+        lambda x, rows: np.log(x / roots[rows]),
+        np.full(50, 0.1),
+        np.full(50, 10.0),
+        x_tolerance=1e-6,
     )
     assert found.x == pytest.approx(roots, rel=2e-6)
     assert len(seen) <= 12

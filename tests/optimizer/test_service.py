@@ -13,7 +13,7 @@ from optimizer.service import (
     service_rate_rps,
     service_time_s,
 )
-from tests.helpers.replicas import replicas, tables
+from tests.helpers.replicas import numerics, replicas, tables
 
 
 def work_of(some, batch=1.0):
@@ -30,6 +30,7 @@ def steps_by_counting(prompt, decode, batch, budget):
 
 
 class TestPrefillSteps:
+    @numerics
     @given(
         prompt=st.integers(1, 3000),
         output=st.integers(2, 500),
@@ -82,9 +83,7 @@ class TestWork:
         outputs = np.array([11.0, 31.0])
         each = replicas(output_tokens_mean=outputs, output_shape=1.0, kv_slope_s=1e-6)
         mean, second = outputs.mean(), (outputs**2).mean()
-        mixed = replicas(
-            output_tokens_mean=mean, output_shape=second / mean**2, kv_slope_s=1e-6
-        )
+        mixed = replicas(output_tokens_mean=mean, output_shape=second / mean**2, kv_slope_s=1e-6)
         assert work_of(mixed).decode_s[0] == pytest.approx(work_of(each).decode_s.mean())
 
     def test_a_second_moment_below_the_squared_mean_counts_as_no_spread(self):
@@ -93,13 +92,16 @@ class TestWork:
         for name in ("decode_s", "decode_shape", "prompt_shape"):
             assert getattr(work_of(some), name)[0] == getattr(work_of(even), name)[0]
 
-    @pytest.mark.parametrize(("prompt", "hit", "computed"), [(100, 1.0, 1), (0, 0.0, 0), (80, 0.25, 60)])
+    @pytest.mark.parametrize(
+        ("prompt", "hit", "computed"), [(100, 1.0, 1), (0, 0.0, 0), (80, 0.25, 60)]
+    )
     def test_of_a_cached_prompt_one_token_is_computed(self, prompt, hit, computed):
         some = replicas(prompt_tokens_mean=prompt, prefix_hit_ratio=hit)
         assert computed_prompt_tokens(some.workloads)[0] == computed
 
 
 class TestTimes:
+    @numerics
     @given(tables(max_size=3))
     def test_rise_with_the_batch(self, some):
         work, sizes = work_of(some), np.arange(1.0, 100.0)[None, :]
@@ -109,6 +111,7 @@ class TestTimes:
             assert np.all(times > 0.0)
             assert np.all(np.diff(times, axis=1) >= -1e-12)
 
+    @numerics
     @given(tables(max_size=3))
     def test_service_is_all_iterations_and_the_rate_its_inverse(self, some):
         work, batch = work_of(some), np.full(len(some), 7.0)

@@ -57,7 +57,9 @@ class TestShiftedLognormal:
     def test_without_skewness_it_is_a_normal(self):
         made = ShiftedLognormal.from_cumulants(column(3.0), column(4.0), column(-1.0))
         p = column(0.95)
-        assert made.quantile(p)[0] == pytest.approx(3.0 + 2.0 * NormalDist().inv_cdf(0.95), rel=1e-3)
+        assert made.quantile(p)[0] == pytest.approx(
+            3.0 + 2.0 * NormalDist().inv_cdf(0.95), rel=1e-3
+        )
 
     @given(st.floats(0.01, 0.99), st.floats(0.1, 4.0))
     def test_survival_inverts_the_quantile(self, p, skewness):
@@ -98,7 +100,9 @@ class TestCutExponential:
 
     def test_as_much_coming_as_going_is_uniform(self):
         made = CutExponential(mean=column(2.0), slope=column(0.0))
-        assert made.survival(np.array([1.0, 3.0, 5.0])) == pytest.approx([0.75, 0.25, 0.0], abs=1e-4)
+        assert made.survival(np.array([1.0, 3.0, 5.0])) == pytest.approx(
+            [0.75, 0.25, 0.0], abs=1e-4
+        )
 
     def test_overload_is_close_to_its_end(self):
         made = CutExponential(mean=column(10.0), slope=column(1000.0))
