@@ -47,12 +47,16 @@ class SettingsFile:
         try:
             settings = load_settings(self._path)
         except ConfigError as exc:
-            self.error = str(exc)
-            logger.error("settings not reloaded, the old ones stay in force: %s", exc)
+            self.refuse(exc)
             return None
         self.error = ""
         logger.info("settings reloaded from %s", self._path)
         return settings
+
+    def refuse(self, fault: ConfigError) -> None:
+        """Note why the file's settings aren't in force."""
+        self.error = str(fault)
+        logger.error("settings not reloaded, the old ones stay in force: %s", fault)
 
     def _read_stamp(self) -> tuple[int, int, int]:
         """Return what changes when the file does; a ConfigMap swap changes the inode."""
@@ -140,11 +144,16 @@ class Loop:
             logger.exception("tick failed; the last decision stands and ages")
 
     async def _reload(self) -> None:
-        settings = self._file.changed() if self._file is not None else None
-        if settings is not None:
-            self._settings = settings
-            self._catalog = build_catalog(settings)
+        if self._file is None or (settings := self._file.changed()) is None:
+            return
+        try:
+            # First what can refuse them: rows and readings must be of one set of settings.
             await self._collector.reconfigure(settings)
+        except ConfigError as exc:
+            self._file.refuse(exc)
+            return
+        self._settings = settings
+        self._catalog = build_catalog(settings)
 
     async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
         try:

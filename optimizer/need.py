@@ -160,13 +160,13 @@ def _removable(request: PlanRequest, stock: Headroom, offered: FloatArray) -> In
 
     The guard has checked one removal. A trusted model may take several: it knows the
     rate that the rest carries. Without anything in flight nothing can be stranded.
+    Where nobody is heard nothing is known to be safe: starting or failing, they stay.
     """
     variants = request.variants
     nothing = (stock.stock == Stock.IDLE) & ~(offered[variants.model] > 0)
     several = np.where(variants.trust >= Trust.LEARNED, variants.current_replicas, 1)
-    unheard = variants.ready_replicas == 0
-    safe = stock.safe_to_remove | nothing | unheard
-    return np.where(safe, np.where(nothing | unheard, variants.current_replicas, several), 0)
+    safe = stock.safe_to_remove | nothing
+    return np.where(safe, np.where(nothing, variants.current_replicas, several), 0)
 
 
 def any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:

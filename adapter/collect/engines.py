@@ -20,6 +20,7 @@ from .signals import (
     FLOWS,
     GAUGE_BOUNDS,
     GAUGES,
+    INFLIGHT,
     INFLIGHT_CHANGE,
     RAW_SIGNALS,
     flow,
@@ -33,7 +34,8 @@ FloatArray = NDArray[np.float64]
 
 _AREA_GAUGES = np.array([gauge(name) for name in AREA_OF])
 _AREA_FLOWS = np.array([flow(f"{name}.area") for name in AREA_OF])
-_RUNNING, _WAITING = gauge("running_requests"), gauge("waiting_requests")
+_INFLIGHT_GAUGES = np.array([gauge(name) for name in INFLIGHT])
+_INFLIGHT_FLOW, _ELAPSED_FLOW = flow(INFLIGHT_CHANGE), flow(ELAPSED)
 
 
 class BucketTable:
@@ -131,15 +133,15 @@ class EngineTable:
         self.fault[row] = Reason.PRESENT
         if gained is None:
             return
-        if gained.restarted:
-            before[[_RUNNING, _WAITING]] = 0.0  # what was in flight is lost
         flows = binding.flows(gained.values)
+        flows[_ELAPSED_FLOW] = gained.elapsed_s
         now = self.gauges[row]
-        change = now[_RUNNING] + now[_WAITING] - before[_RUNNING] - before[_WAITING]
-        flows[flow(INFLIGHT_CHANGE)] = 0.0 if math.isnan(change) else change
         middle = (now + np.where(np.isnan(before), now, before))[_AREA_GAUGES] / 2.0
-        flows[_AREA_FLOWS] = np.nan_to_num(middle * gained.elapsed_s)
-        flows[flow(ELAPSED)] = gained.elapsed_s
+        flows[_AREA_FLOWS] = np.where(np.isnan(middle), 0.0, middle * gained.elapsed_s)
+        inflight = now[_INFLIGHT_GAUGES].sum()
+        # What was in flight in a process that is gone is lost: it comes to nothing.
+        change = inflight - (0.0 if gained.restarted else before[_INFLIGHT_GAUGES].sum())
+        flows[_INFLIGHT_FLOW] = 0.0 if math.isnan(change) else change
         self._flows.add(row, flows)
         for buckets in binding.buckets:
             counts = np.zeros(len(buckets.bounds))

@@ -90,6 +90,7 @@ class PrometheusEngines:
         self._names_s = -math.inf
         self._fleet = QueriedFleet(settings, self._map)
         self._reason = Reason.NOT_READ_YET  # why the last answer couldn't be had
+        self._told: set[str] = set()  # replicas whose other model was noted
         self._table = self._filled({}, [])
 
     async def read(self, *, now_s: float) -> None:
@@ -170,13 +171,12 @@ class PrometheusEngines:
 
     def _note_other_models(self, now_s: float) -> None:
         others = self._fleet.other_models()
-        for name in self._fleet.names:
-            if name in others:
-                detail = f"it serves {others[name]!r}; if that is the variant's model, add the name"
-                detail += " to its served_names"
-                self._faults.failed(name, Reason.WRONG_MODEL, detail, now_s=now_s)
-            else:
-                self._faults.answered(name)
+        for name in self._told - others.keys():
+            self._faults.answered(name)
+        for name, model in others.items():
+            detail = f"it serves {model!r}; if that is the variant's model, add the name to its "
+            self._faults.failed(name, Reason.WRONG_MODEL, f"{detail}served_names", now_s=now_s)
+        self._told = set(others)
 
     def _filled(
         self, answers: Mapping[str, Rows | Failure], facts: list[FactAnswer]

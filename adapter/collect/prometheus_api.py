@@ -88,7 +88,7 @@ class PrometheusClient:
         form = {"query": text, "timeout": f"{timeout_s:g}s"}
         try:
             headers = bearer_headers(self._source.bearer_token_file, SOURCE)
-            async with self._turns, asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._turns:
                 request = self._client.stream("POST", self._url, data=form, headers=headers)
                 async with request as response:
                     body = await _read(response)

@@ -16,6 +16,8 @@ __all__ = ["IDENTITY", "Place", "SeriesMap"]
 
 IDENTITY = ("namespace", "pod", "instance")
 
+_MAX_REMEMBERED = 50_000
+
 
 class Place(NamedTuple):
     """Where a row belongs."""
@@ -46,6 +48,8 @@ class SeriesMap:
         """Return where a row with these labels belongs; None: to no variant of ours."""
         key = tuple([labels.get(name, "") for name in self.labels])
         if key not in self._places:
+            if len(self._places) >= _MAX_REMEMBERED:  # pods come and go for months
+                self._places.clear()
             self._places[key] = self._find(dict(zip(self.labels, key, strict=True)))
         return self._places[key]
 

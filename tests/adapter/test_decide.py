@@ -88,6 +88,16 @@ def test_one_silent_replica_stops_scale_down_only(catalog):
     assert bindings(later)[0] == "HeldPartial"
 
 
+def test_engines_that_turned_to_starting_are_not_taken_away(catalog):
+    """Static endpoints that refuse connections read as starting; siblings still report."""
+    both = [busy(0, f"f{i}", 0.1) for i in range(3)] + [busy(1, "s0", 0.1)]
+    _, memory = publish(catalog, both)
+    gone = [replica(0, f"f{i}", state=ReplicaState.STARTING, age_s=None) for i in range(3)]
+    for taken_s in (1100.0, 1200.0, 1300.0):
+        later, memory = publish(catalog, [*gone, busy(1, "s0", 0.1)], memory, taken_s=taken_s)
+    assert desired(later)[0] == 3
+
+
 def test_it_comes_back_by_itself(catalog):
     quiet = [busy(0, f"f{i}", 0.1) for i in range(4)]
     memory = DecisionMemory.empty()
