@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ..clock import Clock
 from ..config import ScrapeSource, Settings
 from ..errors import SourceMalformedError
-from ..records import Reason
+from ..records import Reason, ReplicaState
 from .binding import Misfit, bind
 from .dialect_table import Dialect
 from .dialects import wanted_names
@@ -37,7 +37,17 @@ _WRONG_PATH = frozenset({Reason.HTTP_STATUS, Reason.MALFORMED, Reason.UNKNOWN})
 class Target:
     """One address of one replica."""
 
-    __slots__ = ("asked_s", "endpoint", "failing", "memory", "names", "paths", "row", "variant")
+    __slots__ = (
+        "asked_s",
+        "endpoint",
+        "failing",
+        "memory",
+        "names",
+        "paths",
+        "row",
+        "starting",
+        "variant",
+    )
 
     def __init__(
         self, endpoint: str, *, row: int, names: frozenset[str], paths: Sequence[str]
@@ -50,6 +60,7 @@ class Target:
         self.memory = CounterMemory()
         self.asked_s = -math.inf
         self.failing = False
+        self.starting = False
 
     @property
     def url(self) -> str:
@@ -186,7 +197,9 @@ class Scraper:
             target.paths = (*target.paths[1:], target.paths[0])
         target.failing = True
         self.table.fault[target.row] = reason
-        self._faults.failed(target.endpoint, reason, detail, now_s=self._clock.monotonic_s())
+        if not (target.starting and never):
+            # Who is known to be starting owes no answer yet.
+            self._faults.failed(target.endpoint, reason, detail, now_s=self._clock.monotonic_s())
 
     def _follow(self, fleet: Fleet) -> None:
         """Take up new targets and let go of those that are gone."""
@@ -208,6 +221,7 @@ class Scraper:
                         paths=self._paths(row, endpoint),
                     )
                 target.variant = row
+                target.starting = replica.state is ReplicaState.STARTING
                 self._targets[key] = target
                 own.append(target)
             self.by_replica.append(own)

@@ -50,7 +50,11 @@ async def _demo(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="wva-demo-") as folder:
         async with staged(options, Path(folder), stop) as stage:
             console = Console(stderr=options.json)
-            console.print(f"Try it from another terminal:\n  {stage.curl}\n", soft_wrap=True)
+            console.print(
+                f"Try it from another terminal:\n  {stage.curl}\n"
+                f"or in a browser (the certificate is self-made):\n  {stage.dashboard}\n",
+                soft_wrap=True,
+            )
             value = await _play(stage, options, console)
             seconds = stage.elapsed_s
             await stage.fleet.stop()

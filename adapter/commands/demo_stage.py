@@ -48,6 +48,7 @@ class Stage:
     clock: SystemClock
     start_s: float
     curl: str
+    dashboard: str
     stop: asyncio.Event
     totals: Totals
     explanations: dict[str, dict[str, Any] | None]
@@ -101,6 +102,7 @@ async def staged(
                     clock=clock,
                     start_s=start_s,
                     curl=_curl(ca_file, ports),
+                    dashboard=f"https://{HOST}:{ports.api}/dashboard",
                     stop=stop,
                     totals=Totals(),
                     explanations={},

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from ..clock import Clock
 from ..store import Store
 from .answers import Answers
+from .dashboard import dashboard_endpoint
 from .discovery import (
     AGGREGATED_FORMS,
     aggregated_discovery,
@@ -74,6 +75,7 @@ def create_api(
             Route(f"{API_PREFIX}/{{rest:path}}", MetricReads(Answers(store, clock=clock))),
             *_document_routes(store.metrics, adapter_version),
             *(Route(f"/{name}", health_endpoint(name, checks)) for name in _HEALTH),
+            Route("/dashboard", dashboard_endpoint()),
         ]
     )
     explain = ExplainEndpoint(store, clock=clock, guard=guard)

@@ -7,12 +7,28 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..records import Publication
 from ..store import Edition
 from .wire import timestamp
 
 __all__ = ["overview", "overview_text"]
 
 _HEAD = ("NAMESPACE", "VARIANT", "DESIRED", "NOW", "STATE", "READ", "BECAUSE", "MISSING")
+
+_LABELS = ("model_name", "accelerator_type", "service_class")
+
+# Name in the list -> name among the publication's details.
+_FIGURES = {
+    "arrival_rate_rps": "input.arrival_rate_rps",
+    "waiting_requests": "input.waiting_requests",
+    "kv_usage_ratio": "input.kv_usage_ratio",
+    "ttft_target_s": "slo.ttft_s",
+    "ttft_predicted_s": "predicted.ttft_s",
+    "itl_target_s": "slo.itl_s",
+    "itl_predicted_s": "predicted.itl_s",
+    "cost_now_per_hour": "cost.now_per_hour",
+    "cost_desired_per_hour": "cost.desired_per_hour",
+}
 
 
 def overview(edition: Edition, rows: Sequence[int], now_s: float, *, whole: bool) -> dict[str, Any]:
@@ -59,7 +75,28 @@ def _line(edition: Edition, row: int, now_s: float) -> dict[str, Any]:
         "age_s": round(age_s, 3) if math.isfinite(age_s) else None,
         "binding": publication.binding_names[int(publication.binding[row])],
         "message": publication.message[row],
+        **{name: publication.labels[row].get(name, "") for name in _LABELS},
+        "utilization_ratio": edition.served("wva_utilization", row, now_s),
+        **{name: _figure(publication, detail, row) for name, detail in _FIGURES.items()},
+        **_measured(publication, row),
     }
+
+
+def _measured(publication: Publication, row: int) -> dict[str, float | None]:
+    """Return what was measured at the percentile that the variant's SLO names."""
+    ratio = _figure(publication, "slo.percentile_ratio", row)
+    at = "mean" if ratio is None else f"p{100 * ratio:g}"
+    return {
+        f"{kind}_measured_s": _figure(publication, f"measured.{kind}_{at}_s", row)
+        for kind in ("ttft", "itl")
+    }
+
+
+def _figure(publication: Publication, detail: str, row: int) -> float | None:
+    column = publication.details.get(detail)
+    if column is None or not math.isfinite(column[row]):
+        return None
+    return float(f"{column[row]:.6g}")
 
 
 def _cells(line: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,8 +29,9 @@ API_PREFIX = f"/apis/{GROUP}/{VERSION}"
 
 _API_SEGMENTS = ("apis", GROUP, VERSION)
 
-# Exactly these skip authentication, as in every Kubernetes API server.
-OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
+# Exactly these skip authentication: the probes, as in every Kubernetes API server, and a page
+# that holds no data (it asks /explain with its reader's token).
+OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/dashboard"})
 
 # Whoever may list this metric in a namespace may read why it is what it is.
 _EXPLAINED_METRIC = "wva_desired_replicas"

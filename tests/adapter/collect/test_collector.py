@@ -220,6 +220,28 @@ async def test_who_never_answered_is_starting_and_who_refuses_for_long_is_gone()
             assert late.replica_state[0] == ReplicaState.STARTING
 
 
+@pytest.mark.parametrize(
+    ("state", "noted"),
+    [pytest.param("starting", False, id="starting"), pytest.param("ready", True, id="ready")],
+)
+async def test_only_who_should_answer_is_noted_as_failing(state: str, noted: bool) -> None:
+    async with PageServer({"/metrics": page("", "503 Service Unavailable")}) as server:
+        target = server.url.removeprefix("http://")
+        groups = [{"targets": [target], "labels": {"variant": "a", "state": state}}]
+        server.answers["/all"] = page(json.dumps(groups), content_type="application/json")
+        settings = parse_settings(
+            f"""
+sources: {{discovery: {{url: "{server.url}/all"}}}}
+models: {{m: {{}}}}
+variants: [{{name: a, model: m, accelerator: H100}}]
+"""
+        )
+        async with Running(settings) as run:
+            snapshot = await run.collect()
+    assert snapshot.replica["running_requests"][0] == Missing(Reason.HTTP_STATUS)
+    assert bool(snapshot.faults) is noted
+
+
 async def test_an_engine_that_hangs_does_not_hold_up_the_others() -> None:
     async with PageServer({"/metrics": hang()}) as stuck, PageServer() as well:
         well.answers["/metrics"] = page(engine(1))
