@@ -116,6 +116,7 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
         observations=_observations(snapshot, replicas, policy.observation_window_s),
         policy=policy,
         state=memory.plan,
+        now_unix_s=snapshot.taken_unix_s,
     )
     return Analysis(
         request=request,
@@ -301,6 +302,7 @@ def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) ->
         blind=~heard & (ready > 0),
         paper_law=catalog.paper_law,
         trust=catalog.profile_trust,
+        cold_start_s=catalog.cold_start_s,
     )
 
 

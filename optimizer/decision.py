@@ -5,11 +5,12 @@ of one plan and goes into the next; rows are matched by name, so variants and mo
 come, go and change their order between two plans.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
+from .cold_start import ColdStartState
 from .domain import (
     BoolArray,
     Columns,
@@ -21,6 +22,7 @@ from .domain import (
     Workloads,
 )
 from .estimator_state import EstimatorState, Observations
+from .forecast_state import ForecastState
 
 __all__ = [
     "Binding",
@@ -69,6 +71,11 @@ class Policy:
         A variant with a minimum of zero goes there after this long without demand. [s]
     observation_window_s : float
         Length of the window that the readings are means over. [s]
+    upper_need_ratio : float
+        Quantile of demand over a cold start that counts are bought for: with c the cost
+        of a replica that isn't needed and m that of one that is missing, m / (m + c).
+    default_cold_start_s : float
+        Of variants whose own is neither declared nor learned. [s]
     """
 
     stability_margin_ratio: float = 0.1
@@ -77,6 +84,8 @@ class Policy:
     change_price_ratio: float = 0.05
     zero_after_s: float = 600.0
     observation_window_s: float = 60.0
+    upper_need_ratio: float = 0.9
+    default_cold_start_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,6 +104,7 @@ class VariantTable(Columns):
     blind: BoolArray  # nothing usable was read
     paper_law: BoolArray  # decided by the paper's saturation law instead of the model
     trust: IntArray  # of the profile, see domain.Trust
+    cold_start_s: FloatArray  # declared or measured; NaN: neither
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,6 +149,10 @@ class PlanState:
         The last plan's counts.
     estimator : EstimatorState
         What profiles were learned from.
+    forecast : ForecastState
+        What demand is forecast from.
+    starts : ColdStartState
+        What cold starts were learned from.
     """
 
     model_names: tuple[str, ...]
@@ -150,6 +164,8 @@ class PlanState:
     variant_names: tuple[str, ...]
     desired: IntArray
     estimator: EstimatorState
+    forecast: ForecastState = field(default_factory=ForecastState.empty)
+    starts: ColdStartState = field(default_factory=ColdStartState.empty)
 
     @classmethod
     def empty(cls) -> "PlanState":
@@ -188,6 +204,7 @@ class PlanRequest:
     observations: Observations
     policy: Policy
     state: PlanState
+    now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -214,4 +231,9 @@ class Plan:
     memory_bound: BoolArray
     trust: IntArray  # of the profiles that were used
     traffic_ratio: FloatArray
+    cold_start_s: FloatArray  # planned with
+    level_rps: FloatArray  # of the variant's model: the steady rate now
+    expected_rps: FloatArray  # ... a cold start from now
+    upper_rps: FloatArray  # ... the quantile of that which counts are bought for
+    dispersion: FloatArray  # ... index of dispersion of arrivals
     state: PlanState

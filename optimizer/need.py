@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .ahead import Ahead
 from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
 from .saturation import Headroom, Stock, headroom
 from .sizing import SizingStatus, largest_arrival_rate
 from .stabilization import DemandMemory, remember_demand
-from .surge import surging_rate_rps
 
 __all__ = ["TRICKLE_RPS", "Capacity", "Need", "all_of", "any_of", "replica_capacity", "required"]
 
@@ -83,13 +83,14 @@ def _nominal_rate(
     return np.where(mean > 0, mean, 1.0)[model]
 
 
-def required(request: PlanRequest, capacity: Capacity) -> Need:
+def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     """Combine demand (a rate bound) and the engines' state (a stock bound)."""
     variants, models = request.variants, request.models
     model, count = variants.model, len(request.model_names)
     rate = capacity.rate_rps
-    offered = _rising(request) + models.router_queue_requests / DRAIN_S
+    offered = ahead.offered_rps + models.router_queue_requests / DRAIN_S
     known = np.isfinite(offered)
+    asked_for = (models.arrival_rate_rps > 0) | (models.router_queue_requests > 0)
 
     stock = _stock(request)
     asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
@@ -103,7 +104,7 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
     memory = remember_demand(
         request.state,
         model_names=request.model_names,
-        demand_rps=np.where(known, now, np.nan),
+        demand_rps=np.where(known, np.where(asked_for, now, 0.0), np.nan),
         now_s=request.now_s,
         policy=request.policy,
     )
@@ -120,25 +121,6 @@ def required(request: PlanRequest, capacity: Capacity) -> Need:
         saturation_replicas=stock.needed_replicas,
         by_saturation=use_stock,
         removable=_removable(request, stock, offered),
-    )
-
-
-def _rising(request: PlanRequest) -> FloatArray:
-    """Return each model's demand, lifted where it has clearly begun to rise.
-
-    Where a replica is silent, demand moves for reasons of its own: no rise is read into it.
-    """
-    state, rate = request.state, request.models.arrival_rate_rps
-    row = {name: i for i, name in enumerate(state.model_names)}
-    rows = np.array([row.get(name, -1) for name in request.model_names], dtype=np.int64)
-    before = np.full(len(rows), np.nan)
-    before[rows >= 0] = state.offered_rps[rows[rows >= 0]]
-    partial = any_of(request.variants.model, request.variants.partial, len(rows))
-    return surging_rate_rps(
-        rate,
-        np.where(partial, np.nan, before),
-        elapsed_s=request.now_s - state.planned_s,
-        window_s=request.policy.observation_window_s,
     )
 
 

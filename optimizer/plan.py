@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .ahead import Ahead, look_ahead
 from .decision import Binding, Plan, PlanRequest, PlanState
 from .domain import BoolArray, FloatArray, IntArray
 from .estimator_state import EstimatorState
@@ -59,7 +60,8 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
 def _plan_ordered(request: PlanRequest) -> Plan:
     request, estimator = with_learned_profiles(request)
     capacity = replica_capacity(request)
-    need = required(request, capacity)
+    ahead = look_ahead(request)
+    need = required(request, capacity, ahead)
     lowest, highest, frozen = _bounds(request, need)
     settled = settle(
         variants=request.variants,
@@ -92,7 +94,12 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         memory_bound=capacity.memory_bound,
         trust=request.variants.trust,
         traffic_ratio=_traffic(request, share_rps),
-        state=_state(request, need, desired, estimator),
+        cold_start_s=ahead.cold_start_s,
+        level_rps=ahead.outlook.level_rps[request.variants.model],
+        expected_rps=ahead.outlook.expected_rps[request.variants.model],
+        upper_rps=ahead.outlook.upper_rps[request.variants.model],
+        dispersion=ahead.outlook.dispersion[request.variants.model],
+        state=_state(request, need, ahead, desired, estimator),
     )
 
 
@@ -192,7 +199,7 @@ def _power_w(request: PlanRequest, counts: IntArray, prediction: Prediction) -> 
 
 
 def _state(
-    request: PlanRequest, need: Need, desired: IntArray, estimator: EstimatorState
+    request: PlanRequest, need: Need, ahead: Ahead, desired: IntArray, estimator: EstimatorState
 ) -> PlanState:
     return PlanState(
         model_names=request.model_names,
@@ -204,6 +211,8 @@ def _state(
         variant_names=request.variant_names,
         desired=desired,
         estimator=estimator,
+        forecast=ahead.forecast,
+        starts=ahead.starts,
     )
 
 

@@ -13,12 +13,17 @@ from .domain import FloatArray
 __all__ = ["surging_rate_rps"]
 
 # How far above the noise a rise must stand: a Poisson stream comes this far by chance in
-# one tick of a thousand.
-SIGMAS = 3.0
+# one tick of a hundred thousand, less than once a week.
+SIGMAS = 4.5
 
 
 def surging_rate_rps(
-    rate_rps: FloatArray, before_rps: FloatArray, *, elapsed_s: float, window_s: float
+    rate_rps: FloatArray,
+    before_rps: FloatArray,
+    *,
+    elapsed_s: float,
+    window_s: float,
+    dispersion: FloatArray | float = 1.0,
 ) -> FloatArray:
     """Return the rate of the newest seconds where it is clearly above the mean, else the mean.
 
@@ -32,6 +37,8 @@ def surging_rate_rps(
         Time between the two, > 0. [s]
     window_s : float
         Length of the window, > 0. [s]
+    dispersion : array, shape (M,), or float
+        Index of dispersion of arrivals: 1 for Poisson.
 
     Returns
     -------
@@ -42,12 +49,12 @@ def surging_rate_rps(
     -----
     With n = before W the requests of the older window, the newest Δ seconds hold
     d = (rate - before) W more than the oldest Δ did, whose variance under a steady rate
-    is 2 before Δ. Where d exceeds SIGMAS standard deviations, the new rate is
-    before + d / Δ.
+    is 2 before Δ I, I the index of dispersion. Where d exceeds SIGMAS standard deviations,
+    the new rate is before + d / Δ.
     """
     if not 0.0 < elapsed_s < window_s:
         return rate_rps
     gained = (rate_rps - before_rps) * window_s
-    noise = np.sqrt(2.0 * np.maximum(before_rps * elapsed_s, 1.0))
+    noise = np.sqrt(2.0 * dispersion * np.maximum(before_rps * elapsed_s, 1.0))
     clear = gained > SIGMAS * noise
     return np.where(clear, np.fmax(rate_rps, before_rps + gained / elapsed_s), rate_rps)

@@ -44,6 +44,7 @@ def variant_table(count=1, model=None, cost=None, current=None, ready=None, low=
         blind=off,
         paper_law=off,
         trust=ints(None, 0),
+        cold_start_s=np.full(len(current), np.nan),
     )
 
 

@@ -27,6 +27,7 @@ def table(current, *, ready=None, cost=None, partial=None, blind=None, model=Non
         blind=flags(blind),
         paper_law=flags(None),
         trust=ints([3] * n),
+        cold_start_s=np.full(n, np.nan),
     )
 
 

@@ -1,0 +1,111 @@
+"""The arrival rate that each model's replicas will have to carry when they are ready.
+
+Joins the readings with what was learned of starts and of demand: the rate is looked at a
+cold start ahead, since a replica that is asked for now takes requests only then.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .cold_start import ColdStartState, cold_start_s, observe_starts
+from .decision import PlanRequest
+from .domain import BoolArray, FloatArray, IntArray
+from .forecast import Outlook, observe, outlook
+from .forecast_state import ForecastState
+from .surge import surging_rate_rps
+
+__all__ = ["Ahead", "look_ahead"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ahead:
+    """Demand per model over a cold start from now, and the memory that it comes from.
+
+    `offered_rps` is what to have replicas for; NaN: nothing was read. `cold_start_s` is
+    per variant.
+    """
+
+    offered_rps: FloatArray
+    outlook: Outlook
+    cold_start_s: FloatArray
+    forecast: ForecastState
+    starts: ColdStartState
+
+
+def look_ahead(request: PlanRequest) -> Ahead:
+    """Return the demand to plan for, per model.
+
+    Notes
+    -----
+    The larger of the rate now with one standard error on top, of its upper quantile a
+    cold start from now, and of a surge that the newest seconds show. A fall is never
+    planned for before it is there: what is forecast to fall is carried until it has.
+    """
+    variants, models, policy = request.variants, request.models, request.policy
+    count, window_s = len(request.model_names), policy.observation_window_s
+    starts = observe_starts(
+        request.state.starts,
+        names=request.variant_names,
+        current=variants.current_replicas,
+        ready=variants.ready_replicas,
+        now_s=request.now_s,
+    )
+    cold_s = cold_start_s(starts, variants.cold_start_s, default_s=policy.default_cold_start_s)
+    horizon_s = _horizon_s(variants.model, cold_s, variants.max_replicas > 0, count)
+    partial = np.bincount(variants.model[variants.partial], minlength=count) > 0
+    forecast = observe(
+        request.state.forecast,
+        names=request.model_names,
+        rate_rps=models.arrival_rate_rps,
+        now_s=request.now_s,
+        now_unix_s=request.now_unix_s,
+        window_s=window_s,
+        horizon_s=horizon_s,
+        steady=~partial,
+    )
+    seen = outlook(
+        forecast,
+        now_s=request.now_s,
+        now_unix_s=request.now_unix_s,
+        window_s=window_s,
+        horizon_s=horizon_s,
+        upper_ratio=np.full(count, policy.upper_need_ratio),
+        lower_ratio=np.full(count, 1.0 - policy.upper_need_ratio),
+    )
+    surge_rps = _surging(request, partial, seen.dispersion)
+    offered = np.fmax(seen.level_rps + seen.error_rps, np.fmax(seen.upper_rps, surge_rps))
+    return Ahead(
+        offered_rps=np.where(np.isfinite(models.arrival_rate_rps), offered, np.nan),
+        outlook=seen,
+        cold_start_s=cold_s,
+        forecast=forecast,
+        starts=starts,
+    )
+
+
+def _horizon_s(model: IntArray, cold_s: FloatArray, may_run: BoolArray, count: int) -> FloatArray:
+    """Return the longest cold start among each model's variants: any of them may be chosen."""
+    horizon = np.zeros(count)
+    np.maximum.at(horizon, model[may_run], cold_s[may_run])
+    return horizon
+
+
+def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -> FloatArray:
+    """Return the rate of the newest seconds where it has clearly begun to rise, else NaN.
+
+    Where a replica is silent, demand moves for reasons of its own: no rise is read into it.
+    """
+    state, rate = request.state, request.models.arrival_rate_rps
+    row = {name: i for i, name in enumerate(state.model_names)}
+    rows = np.array([row.get(name, -1) for name in request.model_names], dtype=np.int64)
+    before = np.full(len(rows), np.nan)
+    before[rows >= 0] = state.offered_rps[rows[rows >= 0]]
+    surging = surging_rate_rps(
+        rate,
+        np.where(partial, np.nan, before),
+        elapsed_s=request.now_s - state.planned_s,
+        window_s=request.policy.observation_window_s,
+        dispersion=dispersion,
+    )
+    return np.where(surging > rate, surging, np.nan)

@@ -1,0 +1,338 @@
+"""Demand over a cold start from now: four plain forecasts, mixed by how they did. Pure.
+
+The last value, the steady level, its trend and its season are each right for some load.
+All four are made; each is scored on what came, and they are mixed by their scores, so
+that the mix is about as good as the best of them. The mix's own errors give quantiles
+without a word about their distribution. Nothing is fitted, and nothing is remembered but
+columns in ForecastState.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .domain import BoolArray, Columns, FloatArray, IntArray
+from .forecast_state import BUCKET_S, EXPERTS, QUANTILES, STEPS, Expert, ForecastState
+from .level import Level, follow, level_now
+from .season import level_at, remembered
+from .tails import normal_quantile
+
+__all__ = ["Outlook", "error_quantile_rps", "observe", "outlook"]
+
+# Scores and spreads follow about so many buckets: an hour.
+MEMORY_BUCKETS = 120.0
+# Weights fall with this power of the error: by convexity the mix of four is at worst 4 %
+# worse than the best of them.
+SHARPNESS = 16.0
+# A quantile moves by this share of the spread when a forecast was wrong about it.
+STEP = 0.1
+MEDIAN = 0.5
+# A season is believed within this factor.
+LARGEST_SEASON = 8.0
+# A trend is followed as far as it stands out of the noise of its two means.
+TREND_SIGMAS = 1.0
+# An error is put down to the forecast only where counting alone wouldn't make it.
+NOISE_FACTOR = 1.25
+# Buckets without a reading after which what was said of them is forgotten.
+LONGEST_GAP = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outlook(Columns):
+    """What is known of each model's arrival rate; NaN: nothing. [requests/s]
+
+    Attributes
+    ----------
+    level_rps, error_rps : ndarray
+        The rate now, and its standard error.
+    expected_rps : ndarray
+        The forecast at the horizon.
+    upper_rps, lower_rps : ndarray
+        Quantiles of the rate at the horizon; of the rate itself, not of what will be
+        counted in some seconds of it.
+    dispersion : ndarray
+        Index of dispersion of arrivals.
+    """
+
+    level_rps: FloatArray
+    error_rps: FloatArray
+    expected_rps: FloatArray
+    upper_rps: FloatArray
+    lower_rps: FloatArray
+    dispersion: FloatArray
+
+
+def observe(
+    state: ForecastState,
+    *,
+    names: tuple[str, ...],
+    rate_rps: FloatArray,
+    now_s: float,
+    now_unix_s: float,
+    window_s: float,
+    horizon_s: FloatArray,
+    steady: BoolArray,
+) -> ForecastState:
+    """Return the state after one more reading of every model's arrival rate.
+
+    Parameters
+    ----------
+    state : ForecastState
+    names : tuple of str, length M
+        Rows of all other arguments; models that are left out are forgotten.
+    rate_rps : array, shape (M,)
+        Mean over the last `window_s`; NaN: unknown. [requests/s]
+    now_s, now_unix_s : float
+        Time on a clock that doesn't run backwards, and on the wall; NaN: no season. [s]
+    window_s : float
+        [s]
+    horizon_s : array, shape (M,)
+        How far each model is looked ahead. [s]
+    steady : array of bool, shape (M,)
+        Whether the reading counts the same replicas as the last one.
+    """
+    state = state.aligned(names)
+    elapsed_s = now_s - state.read_s
+    if not elapsed_s > 0.0:
+        return state
+    level = follow(
+        state.level,
+        rate_rps,
+        now_s=now_s,
+        elapsed_s=elapsed_s,
+        window_s=window_s,
+        steady=steady,
+    )
+    passed = (now_s - state.bucket_start_s) / BUCKET_S
+    if passed > LONGEST_GAP:
+        state = _restarted(state, now_s)
+    else:
+        # More than one only where readings are farther apart than buckets.
+        for _ in range(int(passed)):
+            state = _closed(
+                state, now_s=now_s, now_unix_s=now_unix_s, window_s=window_s, horizon_s=horizon_s
+            )
+    stands_s = min(elapsed_s, BUCKET_S)
+    known = np.isfinite(rate_rps)
+    return replace(
+        state,
+        level=level,
+        read_s=now_s,
+        bucket_sum=state.bucket_sum + stands_s * np.where(known, rate_rps, 0.0),
+        bucket_weight_s=state.bucket_weight_s + stands_s * known,
+    )
+
+
+def outlook(
+    state: ForecastState,
+    *,
+    now_s: float,
+    now_unix_s: float,
+    window_s: float,
+    horizon_s: FloatArray,
+    upper_ratio: FloatArray,
+    lower_ratio: FloatArray,
+) -> Outlook:
+    """Return the rate now and at the horizon.
+
+    Parameters
+    ----------
+    state : ForecastState, M rows
+    now_s, now_unix_s, window_s : float
+        As in `observe`. [s]
+    horizon_s : array, shape (M,), >= 0
+        [s]
+    upper_ratio, lower_ratio : array, shape (M,), in (0, 1)
+        Quantiles that are asked for.
+
+    Notes
+    -----
+    Quantiles of the error are those of counts over a bucket, whose own noise, λ I / B,
+    the queueing model accounts for already: its variance is taken off.
+    """
+    level = level_now(state.level, now_s=now_s, window_s=window_s)
+    steps, part = _steps(horizon_s)
+    experts = _experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
+    ahead = _mix(experts, state.loss)
+    expected = np.maximum(level.rate_rps + part * (ahead - level.rate_rps), 0.0)
+    noise = np.sqrt(state.level.dispersion * np.maximum(expected, 0.0) / (BUCKET_S + window_s))
+
+    def quantile(ratio: FloatArray) -> FloatArray:
+        z = normal_quantile(ratio)
+        offset = part * error_quantile_rps(state, ratio)
+        counted = NOISE_FACTOR * z * noise
+        rest = np.sqrt(np.maximum(offset**2 - counted**2, 0.0)) * np.sign(offset)
+        # An upper quantile below the middle says that forecasts run high: not used here.
+        rest = np.where(np.sign(rest) == np.sign(z), rest, 0.0)
+        own = z * level.error_rps
+        return np.asarray(np.maximum(expected + np.sign(z) * np.hypot(rest, own), 0.0))
+
+    return Outlook(
+        level_rps=level.rate_rps,
+        error_rps=level.error_rps,
+        expected_rps=expected,
+        upper_rps=quantile(upper_ratio),
+        lower_rps=quantile(lower_ratio),
+        dispersion=state.level.dispersion,
+    )
+
+
+def _steps(horizon_s: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the buckets to look ahead, and the horizon's share of them."""
+    steps = np.clip(np.ceil(horizon_s / BUCKET_S), 1, STEPS - 1).astype(np.int64)
+    return steps, np.minimum(horizon_s / (steps * BUCKET_S), 1.0)
+
+
+def _restarted(state: ForecastState, now_s: float) -> ForecastState:
+    """Forget what was said of buckets that nobody saw; what was learned stays."""
+    return replace(
+        state,
+        said_rps=np.full_like(state.said_rps, np.nan),
+        bucket_start_s=now_s,
+        bucket_sum=np.zeros_like(state.bucket_sum),
+        bucket_weight_s=np.zeros_like(state.bucket_weight_s),
+    )
+
+
+def _closed(
+    state: ForecastState,
+    *,
+    now_s: float,
+    now_unix_s: float,
+    window_s: float,
+    horizon_s: FloatArray,
+) -> ForecastState:
+    """Score what was said of the bucket that ends, and speak of one to come."""
+    rows = np.arange(len(state.names))
+    weight_s = state.bucket_weight_s
+    came = np.divide(
+        state.bucket_sum, weight_s, out=state.level.last_rps.copy(), where=weight_s > 0
+    )
+    state = _in_season(_scored(state, came), came, now_unix_s=now_unix_s, window_s=window_s)
+    steps, _ = _steps(horizon_s)
+    level = level_now(state.level, now_s=now_s, window_s=window_s)
+    experts = _experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
+    experts[:, Expert.LAST] = came
+    said = state.said_rps.copy()
+    said[:, state.turn] = np.nan
+    # The bucket that starts now is one step ahead of the one that ended.
+    place = (state.turn + steps) % STEPS
+    said[rows, place, :EXPERTS] = experts
+    said[rows, place, EXPERTS] = _mix(experts, state.loss)
+    return replace(
+        state,
+        said_rps=said,
+        turn=(state.turn + 1) % STEPS,
+        bucket_start_s=state.bucket_start_s + BUCKET_S,
+        bucket_sum=np.zeros(len(rows)),
+        bucket_weight_s=np.zeros(len(rows)),
+    )
+
+
+def _in_season(
+    state: ForecastState, came_rps: FloatArray, *, now_unix_s: float, window_s: float
+) -> ForecastState:
+    if not np.isfinite(now_unix_s):
+        return state
+    mean, mass = remembered(
+        state.season_rps,
+        state.season_mass_s,
+        came_rps,
+        at_unix_s=now_unix_s - (BUCKET_S + window_s) / 2.0,
+        lasted_s=BUCKET_S,
+    )
+    return replace(state, season_rps=mean, season_mass_s=mass)
+
+
+def _scored(state: ForecastState, came_rps: FloatArray) -> ForecastState:
+    said = state.said_rps[:, state.turn]
+    miss = came_rps[:, None] - said
+    gain = 1.0 / MEMORY_BUCKETS
+    loss = _followed(state.loss, np.abs(miss[:, :EXPERTS]), gain)
+    error = miss[:, EXPERTS]
+    spread = _followed(state.spread_rps, np.abs(error), gain)
+    above = error[:, None] > state.offset_ratio * state.spread_rps[:, None]
+    # Online quantiles: the step balances where the quantile's share of errors is above.
+    wanted = 1.0 - np.array(QUANTILES)
+    # The middle is the experts' own affair: shifting it would chase the last burst.
+    move = STEP * (above - wanted) * (wanted != MEDIAN)
+    offset = state.offset_ratio + np.where(np.isfinite(error)[:, None], move, 0.0)
+    return replace(state, loss=loss, spread_rps=spread, offset_ratio=offset)
+
+
+def _followed(mean: FloatArray, value: FloatArray, gain: float) -> FloatArray:
+    moved = np.where(np.isnan(mean), value, mean + gain * (value - mean))
+    return np.where(np.isnan(value), mean, moved)
+
+
+def _experts(
+    state: ForecastState, level: Level, *, now_unix_s: float, window_s: float, steps: IntArray
+) -> FloatArray:
+    """Return what each expert says of the bucket `steps` ahead, shape (M, EXPERTS)."""
+    ahead_s: FloatArray = steps * np.float64(BUCKET_S)
+    rate = level.rate_rps
+    experts = np.empty((len(rate), EXPERTS))
+    experts[:, Expert.LAST] = state.level.last_rps
+    experts[:, Expert.LEVEL] = rate
+    experts[:, Expert.TREND] = _trend(state, window_s=window_s, ahead_s=ahead_s, rate_rps=rate)
+    experts[:, Expert.SEASON] = _season(state, rate, now_unix_s=now_unix_s, ahead_s=ahead_s)
+    return experts
+
+
+def _trend(
+    state: ForecastState, *, window_s: float, ahead_s: FloatArray, rate_rps: FloatArray
+) -> FloatArray:
+    """Return the rate that the last two stretches of a horizon's length point to.
+
+    Means over the newest n windows and over the n before it lie n W apart; half their
+    difference is how far the newest mean lags.
+    """
+    spans = 2 ** np.arange(1, state.level.total_rps.shape[1] + 1)
+    wanted = np.maximum(ahead_s / (2.0 * window_s), 4.0)
+    column = np.clip(np.searchsorted(spans, wanted), 0, len(spans) - 2)
+    row = np.arange(len(rate_rps))
+    count, both = state.level.number[row, column], state.level.number[row, column + 1]
+    total, whole = state.level.total_rps[row, column], state.level.total_rps[row, column + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        newer, older = total / count, (whole - total) / (both - count)
+        length_s = count * window_s
+        noise = np.sqrt(2.0 * state.level.dispersion * np.maximum(newer, 1e-9) / length_s)
+        rise = newer - older
+        clear = np.sign(rise) * np.maximum(np.abs(rise) - TREND_SIGMAS * noise, 0.0)
+        slope = clear / length_s
+        pointed = newer + slope * (length_s / 2.0 + ahead_s)
+    full = (both == spans[column + 1]) & np.isfinite(pointed) & (clear != 0.0)
+    return np.where(full, np.maximum(pointed, 0.0), rate_rps)
+
+
+def _season(
+    state: ForecastState, rate_rps: FloatArray, *, now_unix_s: float, ahead_s: FloatArray
+) -> FloatArray:
+    if not np.isfinite(now_unix_s):
+        return rate_rps
+    here = level_at(state.season_rps, state.season_mass_s, np.full(len(rate_rps), now_unix_s))
+    there = level_at(state.season_rps, state.season_mass_s, now_unix_s + ahead_s)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.clip(there / here, 1.0 / LARGEST_SEASON, LARGEST_SEASON)
+    return np.where(np.isfinite(ratio), rate_rps * ratio, rate_rps)
+
+
+def _mix(experts: FloatArray, loss: FloatArray) -> FloatArray:
+    """Return the experts' mean, weighted by their losses; before any, the level."""
+    scored = np.isfinite(loss).all(axis=1)
+    best = np.min(np.where(np.isfinite(loss), loss, np.inf), axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = np.where(best > 0.0, best / loss, loss <= best) ** SHARPNESS
+        mixed = (weight * experts).sum(axis=1) / weight.sum(axis=1)
+    return np.where(scored & np.isfinite(mixed), mixed, experts[:, Expert.LEVEL])
+
+
+def error_quantile_rps(state: ForecastState, ratio: FloatArray) -> FloatArray:
+    """Return the quantile of the mix's error at `ratio`, between those that are followed."""
+    rising = np.maximum.accumulate(state.offset_ratio, axis=1)
+    rising = rising * np.nan_to_num(state.spread_rps)[:, None]
+    grid = np.array(QUANTILES)
+    upper = np.clip(np.searchsorted(grid, ratio), 1, len(grid) - 1)
+    part = np.clip((ratio - grid[upper - 1]) / (grid[upper] - grid[upper - 1]), 0.0, 1.0)
+    row = np.arange(len(rising))
+    return np.asarray((1.0 - part) * rising[row, upper - 1] + part * rising[row, upper])

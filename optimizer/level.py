@@ -1,0 +1,213 @@
+"""The arrival rate now: as long a mean as the load has been steady for. Pure.
+
+A mean over a long time is precise and late, one over a short time is early and noisy.
+Means over 1, 2, 4 ... observation windows are kept side by side; in force is the longest
+that no shorter one contradicts. So the estimate of a steady load hardly moves, and a
+change is followed as soon as it stands clear of the noise of counting: what a sequential
+test would need for it, and no fixed window.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .domain import BoolArray, Columns, FloatArray, IntArray
+
+__all__ = ["Level", "LevelState", "follow", "level_now"]
+
+# Observation windows in each mean beside the newest reading.
+SPANS = (2, 4, 8, 16, 32, 64, 128)
+# How far a shorter mean must be off to contradict a longer one, in standard deviations:
+# a steady Poisson load comes this far once in some days.
+SIGMAS = 4.5
+# What the skewness of a Poisson count adds to that, in requests (Cornish and Fisher).
+SKEW = (SIGMAS**2 - 1.0) / 6.0
+# Dispersion follows the newest ten minutes; one reading counts at most like a surprise
+# of three standard deviations, so that a step of the load isn't taken for noise.
+DISPERSION_MEMORY_S = 600.0
+LARGEST_SURPRISE = 9.0
+# Arrivals more even than Poisson (a benchmark's constant rate) are no promise to count on.
+LEAST_DISPERSION = 1.0
+# Ticks come a little early or late.
+NEARLY = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LevelState:
+    """Readings of the arrival rate, one row per model.
+
+    Attributes
+    ----------
+    windows_rps : ndarray, shape (M, 128)
+        Readings one window apart, newest last; NaN: none.
+    total_rps, number : ndarray, shape (M, 7)
+        Sum and number of the readings in the newest 2, 4 ... 128 windows.
+    last_rps : ndarray, shape (M,)
+        The last reading.
+    dispersion : ndarray, shape (M,)
+        Index of dispersion of arrivals over one tick.
+    kept_s : float
+        When a reading last joined `windows_rps`. [s]
+    """
+
+    windows_rps: FloatArray
+    total_rps: FloatArray
+    number: FloatArray
+    last_rps: FloatArray
+    dispersion: FloatArray
+    kept_s: float
+
+    @classmethod
+    def empty(cls, count: int) -> "LevelState":
+        """Return the state of models of which nothing was ever read."""
+        return cls(
+            windows_rps=np.full((count, SPANS[-1]), np.nan),
+            total_rps=np.zeros((count, len(SPANS))),
+            number=np.zeros((count, len(SPANS))),
+            last_rps=np.full(count, np.nan),
+            dispersion=np.full(count, LEAST_DISPERSION),
+            kept_s=-np.inf,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Level(Columns):
+    """The rate now, its standard error [requests/s], and what it is a mean over [s].
+
+    NaN where nothing was ever read.
+    """
+
+    rate_rps: FloatArray
+    error_rps: FloatArray
+    memory_s: FloatArray
+
+
+def follow(
+    state: LevelState,
+    rate_rps: FloatArray,
+    *,
+    now_s: float,
+    elapsed_s: float,
+    window_s: float,
+    steady: BoolArray,
+) -> LevelState:
+    """Return the state after one more reading.
+
+    Parameters
+    ----------
+    state : LevelState, M rows
+    rate_rps : array, shape (M,)
+        Mean over the last `window_s`; NaN: unknown. [requests/s]
+    now_s : float
+        End of that window. [s]
+    elapsed_s : float
+        Time since the last reading, > 0. [s]
+    window_s : float
+        Length of the window, > 0. [s]
+    steady : array of bool, shape (M,)
+        Whether this reading and the last one count the same replicas: else their
+        difference tells nothing of the arrivals' dispersion.
+
+    Notes
+    -----
+    Of two overlapping windows Δ apart the counts differ by d = (r' - r) W, the newest Δ
+    seconds less the oldest. For a steady stream E[d²] = 2 λ Δ I, I the index of
+    dispersion of counts over Δ [1]_: 1 for Poisson arrivals.
+
+    .. [1] D. R. Cox, P. A. W. Lewis, "The Statistical Analysis of Series of Events",
+       Methuen 1966, section 4.6.
+    """
+    dispersion = _dispersion(state, rate_rps, steady, elapsed_s=elapsed_s, window_s=window_s)
+    last = np.where(np.isfinite(rate_rps), rate_rps, state.last_rps)
+    if now_s - state.kept_s < NEARLY * window_s:
+        return LevelState(
+            windows_rps=state.windows_rps,
+            total_rps=state.total_rps,
+            number=state.number,
+            last_rps=last,
+            dispersion=dispersion,
+            kept_s=state.kept_s,
+        )
+    windows = np.concatenate([state.windows_rps[:, 1:], rate_rps[:, None]], axis=1)
+    there = np.isfinite(windows)
+    newest_first = np.where(there, windows, 0.0)[:, ::-1]
+    ends = np.array(SPANS) - 1
+    return LevelState(
+        windows_rps=windows,
+        total_rps=np.cumsum(newest_first, axis=1)[:, ends],
+        number=np.cumsum(there[:, ::-1], axis=1)[:, ends].astype(np.float64),
+        last_rps=last,
+        dispersion=dispersion,
+        kept_s=now_s,
+    )
+
+
+def level_now(state: LevelState, *, now_s: float, window_s: float) -> Level:
+    """Return the longest mean that no shorter one contradicts.
+
+    Parameters
+    ----------
+    state : LevelState, M rows
+    now_s : float
+        Time of the last reading. [s]
+    window_s : float
+        [s]
+
+    Notes
+    -----
+    Lepski's choice of a bandwidth [1]_. A mean over T seconds has the variance λ I / T,
+    the difference of two λ I (1/T - 1/T'), since the shorter one's data are in both.
+
+    .. [1] O. V. Lepski, "On a problem of adaptive estimation in Gaussian white noise",
+       Theory of Probability and its Applications 35 (1990) 454-466.
+    """
+    # What the newest reading knows that isn't among the kept ones yet.
+    fresh_s = np.clip(now_s - state.kept_s, 0.0, window_s)
+    last = state.last_rps[:, None]
+    memory_s = np.concatenate(
+        [np.full_like(last, window_s), np.maximum(fresh_s + state.number * window_s, 1e-9)],
+        axis=1,
+    )
+    total = fresh_s * last + window_s * state.total_rps
+    mean = np.concatenate([last, total / memory_s[:, 1:]], axis=1)
+    chosen = _longest_uncontradicted(mean, memory_s, state.dispersion)
+    row = np.arange(len(mean))
+    rate, memory = mean[row, chosen], memory_s[row, chosen]
+    error = np.sqrt(state.dispersion * np.maximum(rate, 1.0 / memory) / memory)
+    return Level(rate_rps=rate, error_rps=error, memory_s=memory)
+
+
+def _longest_uncontradicted(
+    mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray
+) -> IntArray:
+    chosen, noise = np.zeros(len(mean), dtype=np.int64), dispersion[:, None]
+    going_on = np.isfinite(mean[:, 0])
+    for scale in range(1, mean.shape[1]):
+        longer, shorter = mean[:, scale : scale + 1], mean[:, :scale]
+        apart = np.maximum(1.0 / memory_s[:, :scale] - 1.0 / memory_s[:, scale : scale + 1], 0.0)
+        # One request more or less is never a contradiction, and counts are skewed.
+        rate = np.maximum(longer, 1.0 / memory_s[:, :scale])
+        allowed = SIGMAS * np.sqrt(noise * rate * apart) + SKEW * noise / memory_s[:, :scale]
+        going_on = going_on & np.all(np.abs(longer - shorter) <= allowed, axis=1)
+        chosen[going_on] = scale
+    return chosen
+
+
+def _dispersion(
+    state: LevelState,
+    rate_rps: FloatArray,
+    steady: BoolArray,
+    *,
+    elapsed_s: float,
+    window_s: float,
+) -> FloatArray:
+    if not 0.0 < elapsed_s < window_s:
+        return state.dispersion
+    before = state.last_rps
+    use = steady & np.isfinite(rate_rps) & np.isfinite(before)
+    expected = 2.0 * np.maximum(before * elapsed_s, 1.0)
+    with np.errstate(invalid="ignore"):
+        surprise = np.where(use, ((rate_rps - before) * window_s) ** 2 / expected, 0.0)
+    surprise = np.minimum(surprise, LARGEST_SURPRISE * state.dispersion)
+    gain = np.where(use, -np.expm1(-elapsed_s / DISPERSION_MEMORY_S), 0.0)
+    return np.maximum(state.dispersion + gain * (surprise - state.dispersion), LEAST_DISPERSION)
