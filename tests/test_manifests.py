@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from adapter.config import Settings, load_settings
+from adapter.external_metrics.request import EXPLANATIONS
 from adapter.publish import SERVED_METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,14 +156,14 @@ def test_no_rule_is_broader_than_its_reason(path: Path) -> None:
         assert not {"impersonate", "escalate", "bind", "deletecollection"} & set(rule["verbs"])
 
 
-def test_people_may_read_every_served_metric_and_nothing_else() -> None:
+def test_people_may_read_every_served_metric_and_its_reasons_and_nothing_else() -> None:
     (view,) = [role for name, role in objects("ClusterRole") if name.startswith("examples/")]
-    (rule,) = view["rules"]
-    assert rule == {
-        "apiGroups": ["external.metrics.k8s.io"],
-        "resources": list(SERVED_METRICS),
-        "verbs": ["list"],
-    }
+    assert {rule.pop("apiGroups")[0] for rule in view["rules"]} == {"external.metrics.k8s.io"}
+    assert view["rules"] == [
+        {"resources": list(SERVED_METRICS), "verbs": ["list"]},
+        {"resources": [EXPLANATIONS], "verbs": ["get", "list"]},
+        {"resources": ["dashboard"], "verbs": ["list"]},
+    ]
 
 
 def test_bindings_name_our_account_and_nobody_else() -> None:

@@ -29,7 +29,7 @@ from .gate import Gate, Guard, Observer, http_exception_status
 from .health import health_endpoint
 from .openapi import GROUP_PATH, content_hash, openapi_v2, openapi_v3, openapi_v3_root
 from .reads import MetricReads
-from .request import API_PREFIX, GROUP
+from .request import API_PREFIX, DASHBOARD_PATHS, EXPLANATIONS, GROUP
 from .wire import JSON, as_json
 
 __all__ = ["Checks", "create_api"]
@@ -69,23 +69,31 @@ def create_api(
         redirect_slashes=False,
         exception_handlers={HTTPException: _as_status},
     )
+    explain = ExplainEndpoint(store, clock=clock, guard=guard)
+    for path in _EXPLAIN_PATHS:
+        app.add_api_route(path, explain.answer, methods=["GET", "HEAD"])
+    dashboard = dashboard_endpoint()
     app.router.routes.extend(
         [
-            # First, since HPA asks for nothing else.
+            *(Route(path, dashboard) for path in DASHBOARD_PATHS),
             Route(f"{API_PREFIX}/{{rest:path}}", MetricReads(Answers(store, clock=clock))),
             *_document_routes(store.metrics, adapter_version),
             *(Route(f"/{name}", health_endpoint(name, checks)) for name in _HEALTH),
-            Route("/dashboard", dashboard_endpoint()),
         ]
     )
-    explain = ExplainEndpoint(store, clock=clock, guard=guard)
-    for path in ("/explain", "/explain/{namespace}", "/explain/{namespace}/{variant}"):
-        app.add_api_route(path, explain.answer, methods=["GET", "HEAD"])
     app.add_middleware(Gate, guard=guard, observe=observe)
     return app
 
 
 _HEALTH = ("livez", "readyz", "healthz")
+_EXPLAIN_PATHS = (
+    "/explain",
+    "/explain/{namespace}",
+    "/explain/{namespace}/{variant}",
+    f"{API_PREFIX}/{EXPLANATIONS}",
+    f"{API_PREFIX}/namespaces/{{namespace}}/{EXPLANATIONS}",
+    f"{API_PREFIX}/namespaces/{{namespace}}/{EXPLANATIONS}/{{variant}}",
+)
 
 
 def _document_routes(metrics: tuple[str, ...], adapter_version: str) -> list[Route]:

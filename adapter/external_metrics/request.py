@@ -15,6 +15,8 @@ from ..kube.identity import AccessQuery
 
 __all__ = [
     "API_PREFIX",
+    "DASHBOARD_PATHS",
+    "EXPLANATIONS",
     "GROUP",
     "OPEN_PATHS",
     "VERSION",
@@ -29,9 +31,14 @@ API_PREFIX = f"/apis/{GROUP}/{VERSION}"
 
 _API_SEGMENTS = ("apis", GROUP, VERSION)
 
+# Beside metrics the group's paths lead to reasons and to a page, though discovery lists neither:
+# on them the API server passes people's own identity on, so kubectl is all that they need.
+EXPLANATIONS = "explanations"
+DASHBOARD_PATHS = ("/dashboard", f"{API_PREFIX}/dashboard")
+
 # Exactly these skip authentication: the probes, as in every Kubernetes API server, and a page
-# that holds no data (it asks /explain with its reader's token).
-OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/dashboard"})
+# that holds no data (it asks for reasons as whoever reads it).
+OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", *DASHBOARD_PATHS})
 
 # Whoever may list this metric in a namespace may read why it is what it is.
 _EXPLAINED_METRIC = "wva_desired_replicas"
@@ -83,10 +90,10 @@ def parse_request(method: str, raw_path: bytes, query: bytes) -> ApiRequest:
         raise NoMatchError("the server could not find the requested resource")
     path = "/" + "/".join(segments)
     parameters = _parameters(query)
-    if segments[:3] == _API_SEGMENTS and len(segments) > 3:
+    if (asked := _reasons_of(segments)) is not None:
+        return _explain_request(method, path, segments, parameters, asked)
+    if segments[:3] == _API_SEGMENTS and len(segments) > 3 and path not in OPEN_PATHS:
         return _resource_request(method, path, segments, parameters)
-    if segments[:1] == ("explain",):
-        return _explain_request(method, path, segments, parameters)
     return ApiRequest(
         method=method,
         path=path,
@@ -129,11 +136,28 @@ def _resource_request(
     )
 
 
+def _reasons_of(segments: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return (namespace, variant, more) as far as a path asks for reasons, None if it doesn't."""
+    if segments[:1] == ("explain",):
+        return segments[1:]
+    if segments[:3] != _API_SEGMENTS:
+        return None
+    if segments[3:] == (EXPLANATIONS,):
+        return ()
+    if segments[3:4] == ("namespaces",) and segments[5:6] == (EXPLANATIONS,):
+        return (segments[4], *segments[6:])
+    return None
+
+
 def _explain_request(
-    method: str, path: str, segments: tuple[str, ...], parameters: Mapping[str, str]
+    method: str,
+    path: str,
+    segments: tuple[str, ...],
+    parameters: Mapping[str, str],
+    asked: tuple[str, ...],
 ) -> ApiRequest:
     """Return a request for reasons: of one variant, or (access None) of all that may be read."""
-    namespace, variant = (*segments[1:3], "", "")[:2]
+    namespace, variant = (*asked, "", "")[:2]
     return ApiRequest(
         method=method,
         path=path,
@@ -143,7 +167,7 @@ def _explain_request(
         kind="explain",
         namespace=namespace,
         resource=variant,
-        rest=segments[3:],
+        rest=asked[2:],
     )
 
 

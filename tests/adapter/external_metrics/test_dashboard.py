@@ -24,7 +24,10 @@ DETAILS = {
 }
 
 
-def rendered(api: ApiHarness, folder: Path) -> str:
+GROUPED = "/apis/external.metrics.k8s.io/v1beta1/dashboard"
+
+
+def rendered(api: ApiHarness, folder: Path, path: str = "/dashboard") -> str:
     """Return what the page is after some seconds in a browser, as markup without tags."""
     done = subprocess.run(
         [
@@ -36,7 +39,7 @@ def rendered(api: ApiHarness, folder: Path) -> str:
             f"--user-data-dir={folder}",
             "--virtual-time-budget=5000",
             "--dump-dom",
-            f"https://127.0.0.1:{api.port}/dashboard",
+            f"https://127.0.0.1:{api.port}{path}",
         ],
         capture_output=True,
         text=True,
@@ -47,11 +50,12 @@ def rendered(api: ApiHarness, folder: Path) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
-def test_the_page_is_served_to_everybody_and_holds_no_data():
+@pytest.mark.parametrize("path", ["/dashboard", GROUPED], ids=["own", "in-the-api-group"])
+def test_the_page_is_served_to_everybody_and_holds_no_data(path):
     with ApiHarness() as api:
         api.publish(publication_of({"lab/secret-variant": 3}))
         with api.client() as client:
-            response = client.get("/dashboard")
+            response = client.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "secret-variant" not in response.text
@@ -74,7 +78,8 @@ def test_the_list_behind_it_carries_the_figures_that_it_shows():
 
 @pytest.mark.skipif(BROWSER is None, reason="needs a Chromium browser on the PATH")
 class TestInABrowser:
-    def test_variants_figures_and_faults_are_shown(self, tmp_path):
+    @pytest.mark.parametrize("path", ["/dashboard", GROUPED], ids=["own", "in-the-api-group"])
+    def test_variants_figures_and_faults_are_shown(self, tmp_path, path):
         fault = SourceFault(
             source="http://engine:8000", reason=Reason.TIMEOUT, message="no answer", since_s=0.0
         )
@@ -82,7 +87,7 @@ class TestInABrowser:
             api.publish(
                 publication_of({"lab/a": 3}, details=DETAILS, report=report_of(faults=(fault,)))
             )
-            text = rendered(api, tmp_path)
+            text = rendered(api, tmp_path, path)
         assert "2 → 3" in text  # replicas now and desired
         assert "750 ms / 500 ms" in text
         assert "12.30" in text

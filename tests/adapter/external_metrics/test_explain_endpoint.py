@@ -65,6 +65,31 @@ def test_a_tenant_sees_his_namespaces_and_no_one_s_sources(api):
             assert "cannot list" in response.json()["message"]
 
 
+def test_the_api_group_leads_to_the_same_reasons(api):
+    group = "/apis/external.metrics.k8s.io/v1beta1"
+    with api.proxied("lab-reader") as client:
+        for plain, grouped in [
+            ("/explain", "/explanations"),
+            ("/explain/lab", "/namespaces/lab/explanations"),
+            ("/explain/lab/a", "/namespaces/lab/explanations/a"),
+        ]:
+            (one, other) = (client.get(plain), client.get(group + grouped))
+            assert (one.status_code, other.status_code) == (200, 200)
+            assert one.json().keys() == other.json().keys()
+        for path, code in [
+            ("/namespaces/other/explanations", 403),
+            ("/namespaces/lab/explanations/none", 404),
+            ("/namespaces/lab/explanations/a/more", 404),
+        ]:
+            assert client.get(group + path).status_code == code, path
+
+
+def test_discovery_lists_metrics_alone(api):
+    with api.proxied("lab-reader") as client:
+        listed = client.get("/apis/external.metrics.k8s.io/v1beta1").json()["resources"]
+    assert not [one["name"] for one in listed if not one["name"].startswith("wva_")]
+
+
 @pytest.mark.parametrize("user", ["stranger", None], ids=["known", "anonymous"])
 def test_who_may_read_nowhere_is_refused(api, user):
     with api.proxied(user) if user else api.client() as client:
