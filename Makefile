@@ -31,6 +31,14 @@ run: .venv/.runtime ## emulated engines, the adapter and a stand-in for HPA; DUR
 test: .venv/.development ## all tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
+# The folder of a control plane's programs; without one they are built, once, with Go.
+KUBE_ASSETS ?=
+.PHONY: e2e
+e2e: export KUBE_ASSETS := $(KUBE_ASSETS)
+e2e: .venv/.development ## scenarios on a real control plane; needs Go or KUBE_ASSETS=folder
+	@$(BIN)/python -m tests.end_to_end.control_plane.binaries
+	@$(BIN)/python -m pytest tests/end_to_end/control_plane $(ARGS)
+
 .PHONY: check
 check: .venv/.development ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -99,6 +99,18 @@ class Cluster:
             self._start(spec, after_s)
         self.advance(self.now_s)
 
+    def start_replica(self, variant: str, name: str, *, cold_start_s: float | None = None) -> None:
+        """Start one replica under a name that somebody else gives, as a pod has one."""
+        spec = self.variants[variant]
+        self._start(spec, spec.cold_start_s if cold_start_s is None else cold_start_s, name)
+        self.advance(self.now_s)
+
+    def release_replica(self, name: str) -> None:
+        """Let one replica go; one that isn't there, or is going, stays as it is."""
+        for replica in self.replicas:
+            if replica.name == name and replica.state is not ReplicaState.DRAINING:
+                self._release(replica)
+
     def advance(self, until_s: float) -> None:
         """Let everything up to `until_s` happen."""
         while True:
@@ -129,11 +141,11 @@ class Cluster:
         while self._sent and self.now_s < deadline_s:
             self.advance(min(self.now_s + 1.0, deadline_s))
 
-    def _start(self, variant: Variant, after_s: float) -> None:
+    def _start(self, variant: Variant, after_s: float, name: str | None = None) -> None:
         number = self._created[variant.name]
         self._created[variant.name] += 1
         replica = Replica(
-            name=f"{variant.name}-{number}",
+            name=name or f"{variant.name}-{number}",
             variant=variant,
             created_s=self.now_s,
             ready_s=self.now_s + after_s,

@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -74,6 +75,7 @@ class TestAuthority:
         organizations: tuple[str, ...] = (),
         uses: tuple[x509.ObjectIdentifier, ...] | None = (CLIENT,),
         days: tuple[float, float] = (-1, 10),
+        hosts: tuple[str, ...] = (),
     ) -> Credential:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(
@@ -81,7 +83,17 @@ class TestAuthority:
         )
         if uses is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(uses)), critical=False)
+        if hosts:
+            alternatives = x509.SubjectAlternativeName([_host(host) for host in hosts])
+            builder = builder.add_extension(alternatives, critical=False)
         return Credential(builder.sign(self.credential.key, hashes.SHA256()), key)
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(common_name: str, organizations: tuple[str, ...] = ()) -> x509.Name:

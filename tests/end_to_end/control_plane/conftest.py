@@ -1,0 +1,109 @@
+"""One control plane for all scenarios, and the table of what they came to."""
+
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .binaries import MissingProgramsError, assets
+from .cluster import ControlPlane
+from .kube_api import Kube, Kubectl
+from .outcomes import Outcome, table
+from .stage import World
+
+ROOT = Path(__file__).resolve().parents[3]
+OUTCOMES = pytest.StashKey[list[Outcome]]()
+REPORT = pytest.StashKey[pytest.TestReport]()
+
+# Installed as somebody who uses the manifests would have them; the adapter's Deployment and
+# Service aren't, since a test runs the adapter itself.
+LEFT_OUT = {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "ConfigMap"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OUTCOMES] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call" or report.failed:
+        item.stash[REPORT] = report
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[OUTCOMES]:
+        terminalreporter.section("scenarios on the real control plane")
+        for line in table(config.stash[OUTCOMES]):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Stock etcd, kube-apiserver and kube-controller-manager, with the adapter's RBAC applied."""
+    try:
+        programs = assets()
+    except MissingProgramsError as exc:
+        pytest.exit(f"make e2e: {exc}", returncode=2)
+    plane = ControlPlane(programs, tmp_path_factory.mktemp("plane"))
+    try:
+        plane.start()
+        _install_rbac(plane)
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture
+async def world(plane: ControlPlane, tmp_path: Path) -> AsyncIterator[World]:
+    kube = Kube(plane.url, plane.admin_context)
+    kubectl = Kubectl(plane.programs / "kubectl", plane.admin_kubeconfig, tmp_path)
+    yield World(plane, kube, kubectl, tmp_path)
+    await kube.close()
+
+
+@pytest.fixture
+def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
+    """The scenario's row in the table; its name is the test's."""
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    row = Outcome(name)
+    request.config.stash[OUTCOMES].append(row)
+    yield row
+    row.time_s = time.monotonic() - row.started_s
+    report = request.node.stash.get(REPORT, None)
+    row.result = report.outcome if report is not None else "error"
+
+
+@pytest.fixture(autouse=True)
+def keep_logs(
+    request: pytest.FixtureRequest, tmp_path: Path, plane: ControlPlane
+) -> Iterator[None]:
+    """Say where the logs are when a scenario fails."""
+    yield
+    report = request.node.stash.get(REPORT, None)
+    if report is not None and report.failed:
+        logs = [*tmp_path.glob("*.log"), *plane.logs]
+        report.sections.append(("logs", "\n".join(str(each) for each in logs)))
+        for log in tmp_path.glob("*.log"):
+            report.sections.append((log.name, log.read_text(errors="replace")[-4000:]))
+
+
+def _install_rbac(plane: ControlPlane) -> None:
+    kubectl = [str(plane.programs / "kubectl"), f"--kubeconfig={plane.admin_kubeconfig}"]
+    rendered = subprocess.run(
+        [*kubectl, "kustomize", str(ROOT / "manifests" / "base")], capture_output=True, check=True
+    ).stdout
+    objects = [each for each in yaml.safe_load_all(rendered) if each["kind"] not in LEFT_OUT]
+    applied = subprocess.run(
+        [*kubectl, "apply", "--filename=-"],
+        input=yaml.safe_dump_all(objects).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert applied.returncode == 0, applied.stderr.decode()

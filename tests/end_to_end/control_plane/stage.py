@@ -1,0 +1,221 @@
+"""Everything that a scenario needs, put up and taken down: namespace, engines, kubelet, adapter."""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator.replica import Variant
+
+from .adapter_process import AdapterProcess, quick_settings
+from .cluster import ControlPlane
+from .engines import PROFILE, Engines
+from .kube_api import Kube, Kubectl, eventually, path_of
+from .kubelet import Kubelet
+from .load import Load
+from .nodes import MachineRoom
+from .objects import API_SERVICE, METRIC, deployment, hpa
+from .witness import Witness
+
+__all__ = ["Stage", "World", "new_namespace", "settings_of", "staged"]
+
+_NUMBERS = itertools.count(1)
+APPS = {"version": "apps/v1"}
+AUTOSCALING = {"version": "autoscaling/v2"}
+
+
+@dataclass(frozen=True)
+class World:
+    """What all scenarios of a session share, with clients that belong to one."""
+
+    plane: ControlPlane
+    kube: Kube
+    kubectl: Kubectl
+    folder: Path
+
+
+@dataclass
+class Stage:
+    """One scenario's things."""
+
+    world: World
+    namespace: str
+    engines: Engines
+    kubelet: Kubelet
+    adapter: AdapterProcess
+    witness: Witness
+
+    @property
+    def kube(self) -> Kube:
+        return self.world.kube
+
+    async def replicas(self, variant: str, count: int, *, within_s: float = 30.0) -> None:
+        """Wait until a Deployment is asked to have so many replicas, and has them ready."""
+        path = path_of("Deployment", variant, namespace=self.namespace, **APPS)
+        await eventually(
+            lambda: self.kube.get(path),
+            lambda found: (
+                (found["spec"]["replicas"], found["status"].get("readyReplicas", 0))
+                == (count, count)
+            ),
+            within_s=within_s,
+            what=f"{variant} has {count} ready replicas",
+        )
+
+    async def hpa(self, variant: str) -> dict[str, Any]:
+        path = path_of("HorizontalPodAutoscaler", variant, namespace=self.namespace, **AUTOSCALING)
+        return await self.kube.get(path)
+
+    async def condition(self, variant: str, kind: str) -> Mapping[str, str]:
+        """Return a condition of a variant's HPA; empty while it has none."""
+        conditions = (await self.hpa(variant)).get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    async def until_condition(
+        self, variant: str, kind: str, holds: Any, *, within_s: float, what: str
+    ) -> Mapping[str, str]:
+        return await eventually(
+            lambda: self.condition(variant, kind), holds, within_s=within_s, what=what
+        )
+
+    async def decision(self, variant: str, count: int, *, within_s: float = 30.0) -> None:
+        """Wait until the adapter serves a count."""
+
+        async def served() -> float | None:
+            return (await self.adapter.figures()).get(variant)
+
+        await eventually(
+            served, lambda value: value == count, within_s=within_s, what=f"{variant}: {count}"
+        )
+
+    async def capacity_rps(self, variant: str) -> float:
+        """Return what one replica carries within the SLO, as the adapter reckons."""
+
+        async def known() -> float | None:
+            figures = await self.adapter.figures("wva_capacity_requests_per_second")
+            return figures.get(variant)
+
+        value = await eventually(known, within_s=20, what=f"a capacity of {variant}")
+        assert value is not None
+        return value
+
+    async def metric(self, metric: str = METRIC) -> dict[str, Any]:
+        """Read a metric as HPA does, through the API server."""
+        base = "/apis/external.metrics.k8s.io/v1beta1/namespaces"
+        return await self.kube.get(f"{base}/{self.namespace}/{metric}")
+
+    async def measure(
+        self, outcome: Any, *, after_s: float | None = None, variant: str = ""
+    ) -> None:
+        """Write down what the witness saw."""
+        outcome.honoured = self.witness.honoured(self.world.plane.hpa_sync_s)
+        outcome.failed_reads = await self.witness.failed_reads()
+        if after_s is not None:
+            outcome.reaction_s = self.witness.first_change_s(variant, after_s=after_s)
+
+
+def settings_of(
+    variants: Sequence[Variant], engines: Engines, *, most: int = 20, least: int = 1, **more: Any
+) -> dict[str, Any]:
+    """Return settings that name the variants and find their engines over HTTP."""
+    settings = quick_settings()
+    settings["sources"] = {
+        **settings["sources"],
+        "discovery": {"url": engines.targets_url, "timeout_s": 1},
+    }
+    settings["models"] = {
+        each.model: {"service_class": "chat", "profiles": {each.accelerator: PROFILE}}
+        for each in variants
+    }
+    settings["variants"] = [
+        {
+            "name": each.name,
+            "namespace": each.namespace,
+            "model": each.model,
+            "accelerator": each.accelerator,
+            "min_replicas": least,
+            "max_replicas": most,
+            "cold_start_s": each.cold_start_s,
+        }
+        for each in variants
+    ]
+    return {**settings, **more}
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    world: World,
+    variants: Sequence[Variant],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    replicas: int = 1,
+    behavior: dict[str, Any] | None = None,
+    least: int = 1,
+    most: int = 20,
+    room: MachineRoom | None = None,
+    reads: bool = True,
+) -> AsyncIterator[Stage]:
+    """Put up the variants with their Deployments and HPAs, and an adapter that knows them.
+
+    Without `reads` the adapter isn't started: the caller changes its settings first.
+    """
+    kube, namespace = world.kube, variants[0].namespace
+    loads = {each.model: Load() for each in variants}
+    await _create_namespace(kube, namespace)
+    async with contextlib.AsyncExitStack() as stack:
+        engines = await stack.enter_async_context(Engines(variants, loads))
+        kubelet = Kubelet(kube, [engines], [namespace], room=room or MachineRoom())
+        for each in variants:
+            await kube.apply(deployment(each.name, namespace=namespace, replicas=replicas))
+            autoscaler = hpa(each.name, namespace=namespace, behavior=behavior, most=most)
+            await kube.apply(autoscaler)
+        stack.push_async_callback(_clear, kube, namespace)
+        await stack.enter_async_context(kubelet)
+        own = settings_of(variants, engines, least=least, most=most, **(settings or {}))
+        adapter = AdapterProcess(world.plane, kube, world.folder, own)
+        stack.push_async_callback(adapter.stop)
+        witness = Witness(kube, adapter, namespace, [each.name for each in variants])
+        await stack.enter_async_context(witness)
+        if reads:
+            await adapter.start()
+        yield Stage(world, namespace, engines, kubelet, adapter, witness)
+
+
+def new_namespace() -> str:
+    return f"e2e-{next(_NUMBERS)}"
+
+
+async def _create_namespace(kube: Kube, namespace: str) -> None:
+    """Create a namespace, and in it a service account that may read decisions."""
+    await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    metadata = {"name": "reader", "namespace": namespace}
+    await kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    rbac = "rbac.authorization.k8s.io"
+    rule = {"apiGroups": ["external.metrics.k8s.io"], "resources": ["*"], "verbs": ["list", "get"]}
+    role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
+    subject = {"kind": "ServiceAccount", **metadata}
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "reader"},
+        "subjects": [subject],
+    }
+    await kube.apply(role)
+    await kube.apply(binding)
+
+
+async def _clear(kube: Kube, namespace: str) -> None:
+    """Remove the APIService first (namespaces hang on one that is down), then the rest."""
+    await kube.delete(path_of("APIService", API_SERVICE, version="apiregistration.k8s.io/v1"))
+    for kind, version in (
+        ("HorizontalPodAutoscaler", "autoscaling/v2"),
+        ("Deployment", "apps/v1"),
+        ("ReplicaSet", "apps/v1"),
+        ("Pod", "v1"),
+    ):
+        path = path_of(kind, version=version, namespace=namespace)
+        await kube.delete(path, gracePeriodSeconds=0)
+    await kube.delete(path_of("Namespace", namespace))

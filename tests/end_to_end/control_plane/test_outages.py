@@ -1,0 +1,183 @@
+"""Parts that fail in mid-run: engines, the adapter, the API server, etcd, certificates, RBAC."""
+
+import asyncio
+import signal
+
+from .engines import variant
+from .kube_api import eventually, path_of
+from .outcomes import Outcome
+from .stage import Stage, World, new_namespace, staged
+from .test_scaling import load_of, settled
+
+GROUP = "/apis/external.metrics.k8s.io/v1beta1"
+BINDING = path_of(
+    "RoleBinding",
+    "wva-authentication-reader",
+    version="rbac.authorization.k8s.io/v1",
+    namespace="kube-system",
+)
+
+
+def frozen(condition: dict[str, str]) -> bool:
+    return condition.get("status") == "False" and "FailedGet" in condition["reason"]
+
+
+def following(condition: dict[str, str]) -> bool:
+    return condition.get("reason") == "ValidMetricFound"
+
+
+async def steady(stage: Stage, replicas: float) -> int:
+    """Bring a variant to what a load needs; return the count that it came to."""
+    await load_of(stage, "chat", replicas)
+    count = await settled(stage, "chat", within_s=60)
+    await stage.replicas("chat", count)
+    return count
+
+
+async def test_lost_engine_state_freezes_hpa_with_our_words(world: World, outcome: Outcome) -> None:
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        count = await steady(stage, 2.5)
+        stage.engines.failing = True
+        condition = await stage.until_condition(
+            "chat", "ScalingActive", frozen, within_s=40, what="HPA is frozen"
+        )
+        assert "is refused" in condition["message"]
+        assert "silent" in condition["message"] or "500" in condition["message"]
+        assert stage.witness.replicas("chat") == count
+        described = await world.kubectl("describe", "hpa", "chat", "-n", stage.namespace)
+        assert described.code == 0
+        assert "is refused" in described.out
+        stage.engines.failing = False
+        await stage.until_condition(
+            "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
+        )
+        more = await steady(stage, 4.5)
+        assert more > count
+        outcome.honoured = stage.witness.honoured(world.plane.hpa_sync_s)
+
+
+async def test_a_dead_adapter_freezes_and_harms_nothing_else(
+    world: World, outcome: Outcome
+) -> None:
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        count = await steady(stage, 2.5)
+        stage.adapter.kill()
+        await load_of_dead(stage)
+        condition = await stage.until_condition(
+            "chat", "ScalingActive", frozen, within_s=20, what="HPA is frozen"
+        )
+        assert "unable to get external metric" in condition["message"]
+        kubectl = world.kubectl
+        listed = await kubectl("api-resources")
+        assert "deployments" in listed.out
+        read = await kubectl("get", "deployments,hpa", "-n", stage.namespace)
+        assert read.code == 0, read.error
+        raw = await kubectl("get", "--raw", f"{GROUP}/namespaces/{stage.namespace}/x")
+        assert raw.code == 1
+        assert "ServiceUnavailable" in raw.error or "error trying to reach" in raw.error
+        assert (await kubectl("describe", "hpa", "chat", "-n", stage.namespace)).code == 0
+        assert stage.witness.replicas("chat") == count
+        await stage.adapter.start()
+        await stage.until_condition(
+            "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
+        )
+        assert await settled(stage, "chat", within_s=60) > count
+
+
+async def load_of_dead(stage: Stage) -> None:
+    """Double the load while nobody reckons."""
+    stage.engines.set_rate(2.0 * stage.engines.loads["m"].rate_rps)
+
+
+async def test_an_adapter_without_the_apiservice_leaves_namespaces_deletable(
+    world: World, outcome: Outcome
+) -> None:
+    """Uninstall in order: the APIService goes first, then nothing waits for the adapter."""
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        await stage.replicas("chat", 1)
+        version = "apiregistration.k8s.io/v1"
+        name = "v1beta1.external.metrics.k8s.io"
+        await stage.kube.delete(path_of("APIService", name, version=version))
+        stage.adapter.kill()
+        await create_and_delete_a_namespace(stage, within_s=30)
+
+
+async def create_and_delete_a_namespace(stage: Stage, *, within_s: float) -> None:
+    name = new_namespace()
+    await stage.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    await stage.kube.delete(path_of("Namespace", name))
+    await eventually(
+        lambda: stage.kube.find(path_of("Namespace", name)),
+        lambda found: found is None,
+        within_s=within_s,
+        what="the namespace is gone",
+    )
+
+
+async def test_sigterm_ends_in_order_and_a_restart_goes_on(world: World, outcome: Outcome) -> None:
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        count = await steady(stage, 2.5)
+        assert stage.adapter.daemon is not None
+        stage.adapter.terminate()
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(None, stage.adapter.daemon.stop) == 0
+        await stage.adapter.start()
+        await stage.until_condition(
+            "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
+        )
+        assert min(m.count for m in stage.witness.scaled[-3:]) >= count - 1
+        assert await settled(stage, "chat") == count
+
+
+async def test_the_api_server_restarts(world: World, outcome: Outcome) -> None:
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        count = await steady(stage, 2.5)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, world.plane.api_server.stop)
+        stage.engines.set_rate(1.8 * stage.engines.loads["m"].rate_rps)
+        await asyncio.sleep(3)
+        await loop.run_in_executor(None, world.plane.start_api_server)
+        await stage.adapter.available()
+        more = await settled(stage, "chat", within_s=60)
+        assert more > count
+        await stage.replicas("chat", more)
+
+
+async def test_a_slow_etcd_delays_and_breaks_nothing(world: World, outcome: Outcome) -> None:
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        count = await steady(stage, 2.5)
+        world.plane.etcd.signal(signal.SIGSTOP)
+        try:
+            stage.engines.set_rate(1.8 * stage.engines.loads["m"].rate_rps)
+            await asyncio.sleep(8)
+        finally:
+            world.plane.etcd.signal(signal.SIGCONT)
+        more = await settled(stage, "chat", within_s=60)
+        assert more > count
+        await stage.replicas("chat", more)
+
+
+async def test_rbac_taken_away_and_given_back(world: World, outcome: Outcome) -> None:
+    """Without the right to read whom to trust the adapter starts, says so, and recovers."""
+    async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
+        await stage.replicas("chat", 1)
+        binding = await stage.kube.get(BINDING)
+        for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+            binding["metadata"].pop(key, None)
+        await stage.kube.delete(BINDING)
+        try:
+            stage.adapter.kill()
+            await stage.adapter.start(registered=False)
+            await eventually(
+                lambda: stage.kube.client.get("/healthz"), within_s=10, what="the API server"
+            )
+            await asyncio.sleep(5)
+            assert stage.adapter.daemon is not None
+            assert stage.adapter.daemon.running
+            assert "extension-apiserver-authentication" in stage.adapter.daemon.tail(20000)
+        finally:
+            await stage.kube.apply(binding)
+        await stage.adapter.available(within_s=60)
+        await stage.until_condition(
+            "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
+        )

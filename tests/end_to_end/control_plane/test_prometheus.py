@@ -1,0 +1,41 @@
+"""Engines read through a real Prometheus instead of one by one."""
+
+import shutil
+
+import pytest
+
+from .engines import variant
+from .outcomes import Outcome
+from .prometheus_server import PrometheusServer
+from .stage import World, new_namespace, staged
+from .test_outages import frozen, steady
+
+PROGRAM = shutil.which("prometheus")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no prometheus here (Debian: apt install prometheus)")
+async def test_engines_are_read_through_prometheus(world: World, outcome: Outcome) -> None:
+    namespace = new_namespace()
+    chat = variant("chat", namespace=namespace)
+    async with staged(world, [chat], reads=False) as stage:
+        assert PROGRAM is not None
+        server = PrometheusServer(PROGRAM, world.folder, targets_url=stage.engines.targets_url)
+        server.start()
+        try:
+            own = dict(stage.adapter.settings["variants"][0])
+            own["series"] = {"namespace": namespace, "variant": "chat"}
+            source = {"url": server.url, "timeout_s": 1, "window_s": 6}
+            stage.adapter.settings |= {"sources": {"prometheus": source}, "variants": [own]}
+            await stage.adapter.start()
+            up = await steady(stage, 3.5)
+            assert up >= 3
+            assert await steady(stage, 0.5) < up
+            await stage.measure(outcome)
+            assert outcome.failed_reads == 0
+            server.daemon.kill()
+            condition = await stage.until_condition(
+                "chat", "ScalingActive", frozen, within_s=40, what="HPA is frozen"
+            )
+            assert "is refused" in condition["message"]
+        finally:
+            server.stop()
