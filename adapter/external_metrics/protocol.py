@@ -141,6 +141,8 @@ class _JoinedWrites(asyncio.Transport):
 
     def close(self) -> None:
         """Send what is kept, then close; a peer that doesn't answer is not waited for."""
+        if self._transport.is_closing():
+            return  # asyncio's TLS transport can't be asked anything after a second close
         self._flush()
         self._transport.close()
         self._loop.call_later(CLOSE_PATIENCE_S, self._abandon, CLOSE_TRIES)

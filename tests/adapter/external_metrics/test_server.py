@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import ssl
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from starlette.responses import PlainTextResponse
 
 from adapter.errors import ConfigError
 from adapter.external_metrics.server import ApiServer
+from tests.helpers.pki import SERVER, TestAuthority
 
 
 async def hello(scope, receive, send) -> None:
@@ -90,3 +92,40 @@ async def test_ipv6_where_there_is_any():
         assert (await client.get(f"http://[::1]:{server.address[1]}/")).text == "hello"
     server.stop()
     await serving
+
+
+async def test_a_tls_connection_that_is_closed_twice_is_closed_once(tmp_path):
+    """A client that keeps its connection and ignores its end, until the server gives it up."""
+    authority = TestAuthority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue("x", uses=(SERVER,), hosts=("localhost",)).load_into(context, tmp_path)
+    problems = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: problems.append(context))
+    connections = []
+
+    async def closing(scope, receive, send) -> None:
+        await hello(scope, receive, send)
+        for protocol in server._server.server_state.connections:
+            protocol.transport.close()
+            protocol.transport.close()
+            connections.append(protocol)
+
+    server = ApiServer(closing, host="127.0.0.1", port=0, context=context)
+    serving = asyncio.ensure_future(server.serve())
+    trusting = ssl.create_default_context(cadata=authority.pem)
+    _, writer = await asyncio.open_connection(
+        *server.address, ssl=trusting, server_hostname="localhost"
+    )
+    writer.transport.pause_reading()
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    for _ in range(100):
+        if connections and connections[0] not in server._server.server_state.connections:
+            break
+        await asyncio.sleep(0.05)
+    else:
+        raise AssertionError("the connection was never given up")
+    writer.transport.abort()
+    server.stop()
+    await serving
+    assert problems == []
