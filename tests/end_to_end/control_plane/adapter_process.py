@@ -96,7 +96,8 @@ class AdapterProcess:
     async def availability(self) -> Mapping[str, Any]:
         path = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
         conditions = (await self.kube.get(path)).get("status", {}).get("conditions", [])
-        return next(each for each in conditions if each["type"] == "Available")
+        unknown = {"status": "Unknown", "message": ""}
+        return next((each for each in conditions if each["type"] == "Available"), unknown)
 
     def write_settings(self, **changes: Any) -> None:
         """Write the settings file, whole at once, as a mounted ConfigMap changes."""

@@ -4,6 +4,7 @@ One adapter for all of them, at a constant decision of three replicas.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
@@ -180,5 +181,7 @@ async def _greets(lab: Stage, context: ssl.SSLContext) -> bool:
         _, writer = await asyncio.open_connection("127.0.0.1", lab.adapter.port, ssl=context)
     except (ssl.SSLError, ConnectionError):
         return False
-    writer.close()
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        await writer.wait_closed()
     return True

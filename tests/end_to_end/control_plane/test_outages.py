@@ -29,7 +29,7 @@ def following(condition: dict[str, str]) -> bool:
 async def steady(stage: Stage, replicas: float) -> int:
     """Bring a variant to what a load needs; return the count that it came to."""
     await load_of(stage, "chat", replicas)
-    count = await settled(stage, "chat", within_s=60)
+    count = await settled(stage, "chat", lambda count: abs(count - replicas - 0.5) <= 1.0)
     await stage.replicas("chat", count)
     return count
 
