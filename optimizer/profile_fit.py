@@ -49,6 +49,9 @@ _LARGEST_GUESS = 5.0
 # right within several powers of ten.
 KNOWN_SEED = 0.03**2
 GENERIC_SEED = 0.01**2
+# Parameters are fitted as logarithms, so a seed's 0 ("isn't known", in most settings)
+# becomes this share of the base: about a tenth of what engines have, and within reach of it.
+_LEAST_SHARE = np.array([0.0, 2e-4, 2e-4, 8e-7, 1e-1])
 
 
 class FitStatus(IntEnum):
@@ -148,9 +151,14 @@ def fit_profiles(
     had_good = np.isfinite(last[:, 0])
     hold = np.full(len(anchor), KNOWN_SEED) if seed_weight is None else seed_weight
     start = np.where(had_good[:, None], last, anchor)
+    least = anchor[:, :1] * _LEAST_SHARE
     result = _Chosen.of(start, np.where(had_good, FitStatus.HELD, FitStatus.SEED))
     problem = FitProblem(
-        points=points, anchor=anchor, hold=hold, start=start, dispersion=dispersion
+        points=points,
+        anchor=np.where(anchor > 0, anchor, least),
+        hold=hold,
+        start=np.where(start > 0, start, least),
+        dispersion=dispersion,
     )
     rows = np.flatnonzero(points.weight.max(axis=1, initial=0.0) > 0)
     varied = np.zeros(len(anchor), dtype=np.bool_)

@@ -296,6 +296,28 @@ def test_without_observations_there_is_the_seed():
     np.testing.assert_array_equal(parameters_of(fitted.profiles)[0], SEED)
 
 
+@pytest.mark.parametrize(
+    "shapes", [MANY_SHAPES, ONE_SHAPE, ONE_POINT], ids=["many", "one", "point"]
+)
+@pytest.mark.parametrize("known", [1, 2, 3], ids=["base alone", "and decode", "and prefill"])
+def test_a_seed_with_zeros_is_learned_from(shapes, known):
+    """Settings need alpha and beta alone; what isn't given there is 0."""
+    seed = np.where(np.arange(len(SEED)) < known, SEED, 0.0)
+    fitted = fit_one(observed(shapes), seed=seed)
+    learned = parameters_of(fitted.profiles)[0]
+    assert np.all(np.isfinite(learned))
+    assert np.all(learned >= 0.0)
+    if shapes is MANY_SHAPES:
+        assert learned == pytest.approx(TRUTH, rel=0.05)
+
+
+def test_a_seed_with_zeros_and_no_observations_keeps_them():
+    seed = np.array([8e-3, 40e-6, 40e-6, 0.0, 0.0])
+    nothing = observed(ONE_POINT)
+    nothing.weight[:] = 0.0
+    assert parameters_of(fit_one(nothing, seed=seed).profiles)[0] == pytest.approx(seed)
+
+
 def test_trust_follows_the_status_and_a_seed_that_is_known():
     statuses = np.array(
         [FitStatus.SEED, FitStatus.GUESS, FitStatus.HELD, FitStatus.ANCHORED, FitStatus.FULL]
