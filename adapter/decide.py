@@ -3,7 +3,7 @@
 The loop, the benches and the replay call this; none of them decides anything itself.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from optimizer import Policy, plan
 
@@ -12,6 +12,7 @@ from .catalog import Catalog
 from .guard import GuardState, guard
 from .publish import publish
 from .records import Publication, Snapshot, TickReport
+from .resume import Resume, watched
 
 __all__ = ["DecisionMemory", "decide", "policy_of"]
 
@@ -23,6 +24,7 @@ class DecisionMemory:
     analysis: Memory
     guard: GuardState
     sequence: int
+    resume: Resume = field(default_factory=Resume.nothing)
 
     @classmethod
     def empty(cls) -> "DecisionMemory":
@@ -49,22 +51,31 @@ def decide(
     snapshot: Snapshot, catalog: Catalog, memory: DecisionMemory, *, report: TickReport
 ) -> tuple[Publication, DecisionMemory]:
     """Return the publication for `snapshot` and the memory for the next decision."""
-    analysis = analyze(snapshot, catalog, memory.analysis, policy=policy_of(catalog))
+    policy = policy_of(catalog)
+    analysis = analyze(snapshot, catalog, memory.analysis, policy=policy)
     decision = plan(analysis.request)
     variants = analysis.request.variants
+    now_s, complete = snapshot.taken_s, ~(variants.partial | variants.blind)
     guarded = guard(
         memory.guard,
         desired=decision.desired,
         current=variants.current_replicas,
-        complete=~(variants.partial | variants.blind),
+        complete=complete,
         catalog=catalog,
-        now_s=snapshot.taken_s,
+        now_s=now_s,
     )
+    resume = watched(memory.resume, names=catalog.variant_names, complete=complete, now_s=now_s)
     sequence = memory.sequence + 1
     publication = publish(
         plan=decision,
         guarded=guarded,
-        analysis=analysis,
+        analysis=replace(
+            analysis, reading_age_s=resume.reading_age_s(analysis.reading_age_s, now_s)
+        ),
+        floor=resume.floor(
+            max(policy.down_window_s, policy.observation_window_s),
+            (variants.max_replicas + catalog.settings.max_nudge_replicas).astype(float),
+        ),
         snapshot=snapshot,
         catalog=catalog,
         sequence=sequence,
@@ -74,4 +85,5 @@ def decide(
         analysis=replace(analysis.memory, plan=decision.state),
         guard=guarded.state,
         sequence=sequence,
+        resume=resume,
     )

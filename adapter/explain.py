@@ -33,6 +33,7 @@ BRAKE_MEANINGS: Mapping[str, str] = {
     "DownRate": "falls by a bounded share per minute",
     "UpRate": "rises to a bounded multiple per cold start",
     "Budget": "the budget per hour pays for no more",
+    "Restart": "nothing falls until a restarted adapter has seen enough itself",
 }
 
 # A detail's prefix names its section; one that isn't here is a section of its own.

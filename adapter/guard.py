@@ -10,7 +10,7 @@ In this order:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -34,6 +34,7 @@ class Brake(IntEnum):
     DOWN_RATE = 2
     UP_RATE = 3
     BUDGET = 4
+    RESTART = 5  # not here: see resume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +54,18 @@ class GuardState:
             times_s=np.empty(0),
             counts=np.empty((0, 0), dtype=np.int64),
             complete_s=np.empty(0),
+        )
+
+    def interrupted(self, now_s: float) -> "GuardState":
+        """Return the state for going on at `now_s` after nobody has watched.
+
+        The time until then warms nothing up.
+        """
+        gap = np.full((len(self.counts), 1), -1, dtype=np.int64)
+        return replace(
+            self,
+            times_s=np.append(self.times_s, now_s),
+            counts=np.concatenate([self.counts, gap], axis=1),
         )
 
 

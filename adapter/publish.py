@@ -38,19 +38,21 @@ class _Decision:
     recommended: IntArray
     published: IntArray
     nudge: IntArray
+    brake: IntArray
 
 
 def publish(
     *,
     plan: Plan,
     guarded: Guarded,
+    floor: FloatArray,
     analysis: Analysis,
     snapshot: Snapshot,
     catalog: Catalog,
     sequence: int,
     report: TickReport,
 ) -> Publication:
-    """Return the publication of one decision."""
+    """Return the publication of one decision; no count of it is below `floor`."""
     settings = catalog.settings
     variants = analysis.request.variants
     current = variants.current_replicas
@@ -62,9 +64,15 @@ def publish(
         tolerance_ratio=settings.hpa_tolerance,
         max_nudge=settings.max_nudge_replicas,
     )
-    published = np.where(catalog.active, guarded.desired + nudge, current)
+    told = guarded.desired + nudge
+    kept = np.maximum(told, floor).astype(np.int64)
+    published = np.where(catalog.active, kept, current)
     decision = _Decision(
-        current=current, recommended=guarded.desired, published=published, nudge=nudge
+        current=current,
+        recommended=guarded.desired,
+        published=published,
+        nudge=nudge,
+        brake=np.where(catalog.active & (kept > told), Brake.RESTART, guarded.brake),
     )
     age = analysis.reading_age_s
     return Publication(
@@ -86,7 +94,7 @@ def publish(
             **catalog.texts,
             "dialect": snapshot.dialect,
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
-            "brake": tuple(_camel(Brake(b).name) for b in guarded.brake.tolist()),
+            "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
         },
         max_decision_age_s=settings.max_decision_age_s,
         hold_s=settings.hold_s,

@@ -1,0 +1,92 @@
+"""Going on after a restart: nothing falls before a new process has seen enough itself. Pure.
+
+A process that takes over knows what was published and what was learned, but has read
+nothing: rates need two scrapes, means a window. Until it has watched complete readings
+for as long as the decision looks back, no count falls below the last one published, and
+a variant that it hasn't reached yet has the age of its predecessor's reading, so that it
+is held and not refused.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from optimizer import BoolArray, FloatArray
+
+from .records import Publication
+
+__all__ = ["Resume", "resumed", "watched"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resume:
+    """What was published before the restart, per variant.
+
+    Times are the decision's clock, which goes on over restarts.
+    """
+
+    names: tuple[str, ...]
+    published: FloatArray  # counts; 0: none
+    watched_s: FloatArray  # complete readings since the restart
+    read_s: FloatArray  # when the readings behind `published` were made; -inf: never
+    seen_s: float  # the last look
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Return that there was nothing before."""
+        empty = np.empty(0)
+        return cls(names=(), published=empty, watched_s=empty, read_s=empty, seen_s=-np.inf)
+
+    def aligned(self, names: tuple[str, ...]) -> Self:
+        """Return the rows of `names`; a variant that wasn't there has nothing to keep."""
+        if names == self.names:
+            return self
+        row = {name: i for i, name in enumerate(self.names)}
+        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
+
+        def taken(column: FloatArray, absent: float) -> FloatArray:
+            result = np.full(len(rows), absent)
+            result[rows >= 0] = column[rows[rows >= 0]]
+            return result
+
+        return replace(
+            self,
+            names=names,
+            published=taken(self.published, 0.0),
+            watched_s=taken(self.watched_s, 0.0),
+            read_s=taken(self.read_s, -np.inf),
+        )
+
+    def reading_age_s(self, age_s: FloatArray, now_s: float) -> FloatArray:
+        """Return the ages with those before the restart where there is nothing newer."""
+        return np.fmin(age_s, now_s - self.read_s)
+
+    def floor(self, look_back_s: float, highest: FloatArray) -> FloatArray:
+        """Return the least that may be published, per variant.
+
+        `highest` bounds it: limits that were lowered during the restart hold.
+        """
+        kept = np.where(self.watched_s < look_back_s, self.published, 0.0)
+        return np.minimum(kept, highest)
+
+
+def resumed(publication: Publication, *, published_s: float) -> Resume:
+    """Return what to go on from, given the last publication and when it was made."""
+    desired = publication.values["wva_desired_replicas"]
+    age_s = np.where(np.isnan(publication.reading_age_s), np.inf, publication.reading_age_s)
+    return Resume(
+        names=tuple(f"{key.namespace}/{key.name}" for key in publication.variants),
+        published=np.where(np.isfinite(desired), desired, 0.0),
+        watched_s=np.zeros(len(publication.variants)),
+        read_s=published_s - age_s,
+        seen_s=np.inf,
+    )
+
+
+def watched(resume: Resume, *, names: tuple[str, ...], complete: BoolArray, now_s: float) -> Resume:
+    """Return the state after one more tick; `complete` says whose readings are."""
+    resume = resume.aligned(names)
+    elapsed_s = max(0.0, now_s - resume.seen_s) if np.isfinite(resume.seen_s) else 0.0
+    watched_s = resume.watched_s + np.where(complete, elapsed_s, 0.0)
+    return replace(resume, watched_s=watched_s, seen_s=now_s)
