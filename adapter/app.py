@@ -125,9 +125,11 @@ async def _guarded(
         yield OpenGuard(), lambda: ""
         return
     # Half a second and 46 MB that only a cluster needs.
-    from .kube.reviews import connect_reviewer
+    from .kube.reviews import KubeReviewer
+    from .kube.transport import connect
 
-    async with connect_reviewer() as reviewer:
+    async with connect() as transport:
+        reviewer = KubeReviewer(transport)
         keeper = TrustKeeper(reviewer, changed=trusted)
         following = group.create_task(keeper.run())
         try:

@@ -12,7 +12,8 @@ from kubernetes.aio import client
 
 from adapter.errors import ConfigError, KubeApiError, KubeUnavailableError
 from adapter.kube.identity import AccessQuery, Identity
-from adapter.kube.reviews import KubeReviewer, connect_reviewer
+from adapter.kube.reviews import KubeReviewer
+from adapter.kube.transport import KubeTransport, connect
 
 BOB = Identity("bob", uid="7", groups=("dev",), extra=(("scopes", ("a", "b")),))
 READ = AccessQuery(
@@ -79,14 +80,16 @@ async def api() -> AsyncIterator[FakeApiServer]:
 
 
 @contextlib.asynccontextmanager
-async def reviewing(url: str, **changes: Any) -> AsyncIterator[KubeReviewer]:
+async def reviewing(
+    url: str, *, timeout_s: float = 5.0, **changes: Any
+) -> AsyncIterator[KubeReviewer]:
     configuration = client.Configuration()
     configuration.host = url
     configuration.api_key = {"BearerToken": "Bearer ours"}
     async with client.ApiClient(configuration) as api_client:
+        transport = KubeTransport(api_client, timeout_s=timeout_s)
         yield KubeReviewer(
-            api_client,
-            **{"timeout_s": 5.0, "retry_pauses_s": (0.001, 0.001), "watch_s": 5.0, **changes},
+            transport, **{"retry_pauses_s": (0.001, 0.001), "watch_s": 5.0, **changes}
         )
 
 
@@ -315,8 +318,8 @@ class TestConnecting:
             "kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path)
         )
         api.will(201, {"status": {"allowed": True}})
-        async with connect_reviewer() as reviewer:
-            assert await reviewer.review_access(BOB, READ)
+        async with connect() as transport:
+            assert await KubeReviewer(transport).review_access(BOB, READ)
         assert api.headers[0]["Authorization"] == "Bearer mine"
         assert api.headers[0]["User-Agent"] == "wva-adapter"
 
@@ -327,5 +330,5 @@ class TestConnecting:
             str(tmp_path / "none"),
         )
         with pytest.raises(ConfigError, match=r"KUBECONFIG.*api\.auth: none"):
-            async with connect_reviewer():
+            async with connect():
                 pass
