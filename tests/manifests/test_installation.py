@@ -1,0 +1,76 @@
+"""The parts of one installation fit each other, the settings and the code."""
+
+import re
+
+from adapter.config import Settings, load_settings
+from tests.helpers.manifests import MANIFESTS, container, read, the
+
+
+def test_pod_keeps_the_restricted_profile() -> None:
+    pod = the("Deployment")["spec"]["template"]["spec"]
+    assert the("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == (
+        "restricted"
+    )
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container()["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(pod) & {"hostNetwork", "hostPID", "hostIPC"} == set()
+    assert [v for v in pod["volumes"] if "hostPath" in v] == []
+
+
+# --- one installation, several files -----------------------------------------------------
+
+
+def test_ports_are_those_of_the_settings() -> None:
+    settings = Settings()
+    ports = {"https": settings.api.port, "grpc": settings.keda.port, "http": settings.health.port}
+    assert {p["name"]: p["containerPort"] for p in container()["ports"]} == ports
+    service = the("Service")
+    assert {p["name"]: p["targetPort"] for p in service["spec"]["ports"]} == {p: p for p in ports}
+    allowed = [p["port"] for rule in the("NetworkPolicy")["spec"]["ingress"] for p in rule["ports"]]
+    assert sorted(allowed) == sorted(ports)
+
+
+def test_selectors_pick_the_pod() -> None:
+    labels = the("Deployment")["spec"]["template"]["metadata"]["labels"]
+    service = the("Service")
+    selectors = [
+        the("Deployment")["spec"]["selector"]["matchLabels"],
+        service["spec"]["selector"],
+        the("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        the("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+    monitor = the("ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert monitor.items() <= service["metadata"]["labels"].items()
+
+
+def test_mounted_settings_are_those_that_are_served() -> None:
+    settings = load_settings(MANIFESTS / "base" / "settings.yaml")
+    service = the("Service")["metadata"]
+    assert (settings.api.service_name, settings.api.service_namespace) == (
+        service["name"],
+        service["namespace"],
+    )
+    assert settings.api.auth == "kubernetes"
+    (generated,) = read(MANIFESTS / "base" / "kustomization.yaml")["configMapGenerator"]
+    volumes = {v["name"]: v for v in the("Deployment")["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["settings"]["configMap"]["name"] == generated["name"]
+    mounts = {m["name"]: m["mountPath"] for m in container()["volumeMounts"]}
+    assert f"{mounts['settings']}/{generated['files'][0]}" in container()["args"]
+
+
+def test_monitor_keeps_the_label_that_old_queries_ask_for() -> None:
+    (endpoint,) = the("ServiceMonitor")["spec"]["endpoints"]
+    (relabeling,) = endpoint["metricRelabelings"]
+    assert endpoint["port"] in {p["name"] for p in the("Service")["spec"]["ports"]}
+    matched = re.fullmatch(relabeling["regex"], "wva_desired_replicas;team-a")
+    assert matched is not None
+    assert (matched.group(1), relabeling["targetLabel"]) == ("team-a", "exported_namespace")
+    assert re.fullmatch(relabeling["regex"], "process_cpu_seconds_total;") is None
