@@ -22,6 +22,7 @@ from markdown_it import MarkdownIt
 
 from adapter.cli import build_parser
 from adapter.config import Settings, parse_settings
+from adapter.external_metrics.request import EXPLANATIONS
 from adapter.publish import SERVED_METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +94,8 @@ def check_path(path: str) -> None:
     resource, _, _ = path.partition("?")
     assert resource.startswith(known), path
     if "/namespaces/" in resource:
-        assert resource.rpartition("/")[2] in SERVED_METRICS
+        _, _, below = resource.partition("/namespaces/")
+        assert below.split("/")[1] in {*SERVED_METRICS, EXPLANATIONS}
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
