@@ -14,7 +14,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from . import __version__
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, boot_id
 from .config import Settings
 from .external_metrics.access import Authorizer
 from .external_metrics.api import create_api
@@ -24,7 +24,10 @@ from .external_metrics.server import ApiServer
 from .external_metrics.trust import Trust, TrustKeeper
 from .health import Readiness, build_health_app
 from .keda.server import KedaServer
+from .keeper import StateKeeper
+from .kept_state import StateStore
 from .publish import SERVED_METRICS
+from .state_file import StateFile
 from .store import Store
 from .supervisor import supervise
 from .telemetry import Telemetry
@@ -51,6 +54,8 @@ async def serve(
     store = Store(clock, metrics=SERVED_METRICS)
     telemetry = Telemetry(CollectorRegistry(), store=store, clock=clock, version=__version__)
     readiness = Readiness(store, clock)
+    keeper = StateKeeper(_stores(settings), clock, boot_id=boot_id())
+    await keeper.restore(store)
     stop = _stop_on_signals()
     tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
@@ -80,12 +85,14 @@ async def serve(
         )
         keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
         telemetry.watch_streams(lambda: keda.scaler.open_streams)
-        background = [group.create_task(telemetry.follow()), group.create_task(tls.renew())]
+        background = [
+            group.create_task(work) for work in (telemetry.follow(), tls.renew(), keeper.run())
+        ]
         servers = [group.create_task(api.serve()), group.create_task(health.serve())]
         if settings.keda.enabled:
             await keda.start()
         loop = group.create_task(
-            supervise(settings_path, store, clock, stop, log_arguments=log_arguments)
+            supervise(settings_path, store, keeper, clock, stop, log_arguments=log_arguments)
         )
         logger.info(
             "serving",
@@ -99,9 +106,14 @@ async def serve(
         api.stop()
         health.stop()
         await asyncio.gather(*servers, loop)
+        await keeper.save()
         for task in background:
             task.cancel()
     logger.info("stopped")
+
+
+def _stores(settings: Settings) -> Sequence[StateStore]:
+    return [StateFile(settings.state_dir)] if settings.state_dir is not None else []
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -6,6 +6,7 @@ AdapterError
 │  ├─ SourceUnavailableError    timeout, connection, 5xx: the next tick tries again
 │  ├─ SourceRejectedError       4xx: a person has to act
 │  └─ SourceMalformedError      the answer isn't what its format says
+├─ StateError                   what a restart goes on from can't be kept: told, tried again
 ├─ KubeError
 │  ├─ KubeApiError(status, reason)
 │  └─ KubeUnavailableError
@@ -43,6 +44,7 @@ __all__ = [
     "SourceRejectedError",
     "SourceUnavailableError",
     "StalePublicationError",
+    "StateError",
     "UnauthorizedError",
     "UnknownMetricError",
 ]
@@ -68,6 +70,10 @@ class AdapterError(Exception):
 
 class ConfigError(AdapterError):
     """The settings can't be used; the message lists every fault with its place."""
+
+
+class StateError(AdapterError):
+    """A saved state can't be kept or read."""
 
 
 class SourceError(AdapterError):

@@ -1,32 +1,60 @@
-"""Publications over a pipe between the loop's process and the serving process.
+"""What goes through the pipes between the loop's process and the serving process.
 
-A frame is its length, 8 bytes big-endian, and a pickle. Both ends are our own code of
-one version in one pod, joined by an anonymous pipe that nobody else can write to, so
-pickle's trust in the sender is well placed; it moves columns without copying them twice.
+A frame is its kind, the sender's decision time, its length, and a body. Publications are
+pickles: both ends are our own code of one version in one pod, joined by an anonymous pipe
+that nobody else can write to, so pickle's trust in the sender is well placed; it moves
+columns without copying them twice. A state (see saved_state) is passed on as it is.
 """
 
 import asyncio
 import pickle
 import struct
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import BinaryIO
 
 from .errors import AdapterError
 from .records import Publication
 
-__all__ = ["FrameError", "encode_frame", "read_frame", "write_frame"]
+__all__ = [
+    "Frame",
+    "FrameError",
+    "encode_frame",
+    "encode_state_frame",
+    "read_frame",
+    "write_frame",
+]
 
-_HEADER = struct.Struct(">Q")
+_HEADER = struct.Struct(">BdQ")
 MAX_FRAME_BYTES = 1 << 30
+
+
+class _Kind(IntEnum):
+    PUBLICATION = 1
+    STATE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A publication or a state, and when it was sent on the sender's decision clock. [s]"""
+
+    content: Publication | bytes
+    sent_s: float
 
 
 class FrameError(AdapterError):
     """The pipe ended inside a frame, or the frame isn't one of ours."""
 
 
-def encode_frame(publication: Publication) -> bytes:
+def encode_frame(publication: Publication, *, sent_s: float = 0.0) -> bytes:
     """Return the publication as one frame."""
     body = pickle.dumps(publication, protocol=5)
-    return _HEADER.pack(len(body)) + body
+    return _HEADER.pack(_Kind.PUBLICATION, sent_s, len(body)) + body
+
+
+def encode_state_frame(state: bytes, *, sent_s: float) -> bytes:
+    """Return a saved state as one frame; towards the loop, `sent_s` is the state's age."""
+    return _HEADER.pack(_Kind.STATE, sent_s, len(state)) + state
 
 
 def write_frame(pipe: BinaryIO, frame: bytes) -> None:
@@ -35,8 +63,8 @@ def write_frame(pipe: BinaryIO, frame: bytes) -> None:
     pipe.flush()
 
 
-async def read_frame(reader: asyncio.StreamReader) -> Publication | None:
-    """Return the next publication, None when the sender has closed the pipe.
+async def read_frame(reader: asyncio.StreamReader) -> Frame | None:
+    """Return the next frame, None when the sender has closed the pipe.
 
     Raises
     ------
@@ -49,14 +77,16 @@ async def read_frame(reader: asyncio.StreamReader) -> Publication | None:
         if exc.partial:
             raise FrameError("the pipe ended inside a frame's header") from exc
         return None
-    (length,) = _HEADER.unpack(header)
+    kind, sent_s, length = _HEADER.unpack(header)
     if length > MAX_FRAME_BYTES:
         raise FrameError(f"a frame of {length} bytes is above the bound of {MAX_FRAME_BYTES}")
     try:
         body = await reader.readexactly(length)
     except asyncio.IncompleteReadError as exc:
         raise FrameError(f"the pipe ended after {len(exc.partial)} of {length} bytes") from exc
+    if kind == _Kind.STATE:
+        return Frame(body, sent_s)
     publication = pickle.loads(body)  # noqa: S301 - our own child's pipe, see the docstring
     if not isinstance(publication, Publication):
         raise FrameError(f"expected a Publication, got {type(publication).__name__}")
-    return publication
+    return Frame(publication, sent_s)

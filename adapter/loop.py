@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from .catalog import Catalog, build_catalog
-from .clock import Clock
+from .clock import ShiftedClock, boot_id
 from .collect.collector import Collector
 from .config import Settings, load_settings
 from .decide import DecisionMemory, decide
 from .errors import ConfigError
-from .frames import encode_frame
-from .records import TickReport
+from .frames import encode_frame, encode_state_frame
+from .records import Publication, Snapshot, TickReport
+from .saved_state import Moment, encode_state
 
 __all__ = ["Loop", "SettingsFile"]
 
@@ -75,7 +76,8 @@ class Loop:
         settings: Settings,
         *,
         settings_file: SettingsFile | None,
-        clock: Clock,
+        clock: ShiftedClock,
+        memory: DecisionMemory,
         send: Callable[[bytes], None],
     ) -> None:
         self._settings = settings
@@ -84,7 +86,9 @@ class Loop:
         self._send = send
         self._catalog: Catalog = build_catalog(settings)
         self._collector = Collector(settings, clock)
-        self._memory = DecisionMemory.empty()
+        self._memory = memory
+        self._recalled = memory.sequence > 0
+        self._boot_id = boot_id()
         self._encode_s = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -116,12 +120,13 @@ class Loop:
             settings_error=self._file.error if self._file is not None else "",
             scrapes=len(snapshot.replica_id),
         )
-        publication, self._memory = decide(snapshot, self._catalog, self._memory, report=report)
+        publication, self._memory = self._decide(snapshot, report)
         decided_s = self._clock.monotonic_s()
         report = replace(report, decide_s=decided_s - collected_s)
-        frame = encode_frame(replace(publication, report=report))
+        publication = replace(publication, report=report)
+        self._send(encode_frame(publication, sent_s=decided_s))
+        self._send_state(publication)
         self._encode_s = self._clock.monotonic_s() - decided_s
-        self._send(frame)
         logger.info(
             "tick",
             extra={
@@ -132,6 +137,34 @@ class Loop:
                 "faults": len(snapshot.faults),
             },
         )
+
+    def _decide(self, snapshot: Snapshot, report: TickReport) -> tuple[Publication, DecisionMemory]:
+        try:
+            decided = decide(snapshot, self._catalog, self._memory, report=report)
+        except Exception:
+            if not self._recalled:
+                raise
+            # What was saved passed every check and still breaks decisions: it must not do
+            # so for ever. What was published before is kept.
+            logger.exception("what was learned before the restart can't be used: begun anew")
+            memory = replace(
+                DecisionMemory.empty(),
+                resume=self._memory.resume,
+                sequence=self._memory.sequence,
+            )
+            decided = decide(snapshot, self._catalog, memory, report=report)
+        self._recalled = False
+        return decided
+
+    def _send_state(self, publication: Publication) -> None:
+        now_s = self._clock.monotonic_s()
+        saved = Moment(
+            boot_id=self._boot_id,
+            monotonic_s=now_s - self._clock.ahead_s,
+            unix_s=self._clock.unix_s(),
+        )
+        state = encode_state(publication, self._memory, decision_s=now_s, saved=saved)
+        self._send(encode_state_frame(state, sent_s=now_s))
 
     async def _guarded_tick(self) -> None:
         try:

@@ -5,7 +5,7 @@ scales with variants or replicas is a column.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import MappingProxyType
 from typing import NamedTuple, Self
@@ -260,3 +260,8 @@ class Publication:
     max_decision_age_s: float
     hold_s: float
     report: TickReport
+
+    def set_back(self, ahead_s: float) -> Self:
+        """Return it with its instants on a clock that is `ahead_s` behind the sender's."""
+        faults = tuple(replace(f, since_s=f.since_s - ahead_s) for f in self.report.faults)
+        return replace(self, report=replace(self.report, faults=faults))

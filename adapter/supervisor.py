@@ -1,4 +1,7 @@
-"""Keeps the loop's process running and puts what it sends into the store."""
+"""Keeps the loop's process running, puts what it sends into the store, keeps its state.
+
+A loop that is started again goes on from the state that the last one sent.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +12,9 @@ from pathlib import Path
 
 from .clock import Clock
 from .errors import AdapterError
-from .frames import read_frame
+from .frames import encode_state_frame, read_frame
+from .keeper import StateKeeper
+from .records import Publication
 from .store import Store
 
 __all__ = ["supervise"]
@@ -23,17 +28,18 @@ STOP_TIMEOUT_S = 5.0
 async def supervise(
     settings_path: Path,
     store: Store,
+    keeper: StateKeeper,
     clock: Clock,
     stop: asyncio.Event,
     *,
     log_arguments: Sequence[str] = (),
 ) -> None:
-    """Keep the loop's process running and put what it sends into the store."""
+    """Keep the loop's process running and take what it sends, until `stop` is set."""
     command = [sys.executable, "-m", "adapter", "_loop", "--settings", str(settings_path)]
     command += log_arguments
     failures = 0
     while not stop.is_set():
-        received = await _run_once(command, store, clock, stop)
+        received = await _run_once(command, store, keeper, clock, stop)
         if stop.is_set():
             return
         failures = 0 if received else failures + 1
@@ -43,7 +49,9 @@ async def supervise(
             await asyncio.wait_for(stop.wait(), timeout=wait_s)
 
 
-async def _run_once(command: Sequence[str], store: Store, clock: Clock, stop: asyncio.Event) -> int:
+async def _run_once(
+    command: Sequence[str], store: Store, keeper: StateKeeper, clock: Clock, stop: asyncio.Event
+) -> int:
     """Run one child until it ends or `stop` is set; return how many frames it sent."""
     child = await asyncio.create_subprocess_exec(
         *command,
@@ -52,9 +60,16 @@ async def _run_once(command: Sequence[str], store: Store, clock: Clock, stop: as
         # A terminal's Ctrl-C goes to the whole group; the child is stopped by us.
         start_new_session=True,
     )
-    assert child.stdout is not None  # noqa: S101 - asked for above
-    reading = asyncio.ensure_future(_read_frames(child.stdout, store, clock))
+    assert child.stdin is not None  # noqa: S101 - asked for above
+    assert child.stdout is not None  # noqa: S101
+    reading = asyncio.ensure_future(_read_frames(child.stdout, store, keeper, clock, stop))
     stopping = asyncio.ensure_future(stop.wait())
+    latest = keeper.latest
+    child.stdin.write(
+        encode_state_frame(latest.data, sent_s=latest.age_s or 0.0)
+        if latest is not None
+        else encode_state_frame(b"", sent_s=0.0)
+    )
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -63,11 +78,23 @@ async def _run_once(command: Sequence[str], store: Store, clock: Clock, stop: as
     return await reading
 
 
-async def _read_frames(reader: asyncio.StreamReader, store: Store, clock: Clock) -> int:
+async def _read_frames(
+    reader: asyncio.StreamReader,
+    store: Store,
+    keeper: StateKeeper,
+    clock: Clock,
+    stop: asyncio.Event,
+) -> int:
     frames = 0
     try:
-        while (publication := await read_frame(reader)) is not None:
-            store.swap(publication, received_s=clock.monotonic_s())
+        while (frame := await read_frame(reader)) is not None:
+            now_s = clock.monotonic_s()
+            if stop.is_set():
+                continue  # who was told to stop doesn't decide any more
+            if isinstance(frame.content, Publication):
+                store.swap(frame.content.set_back(frame.sent_s - now_s), received_s=now_s)
+            else:
+                keeper.take(frame.content)
             frames += 1
     except AdapterError as exc:
         logger.error("the loop's pipe broke: %s", exc)

@@ -11,10 +11,13 @@ import signal
 import sys
 from pathlib import Path
 
-from .clock import SystemClock
+from .clock import ShiftedClock, SystemClock
+from .codec import CodecError
 from .config import load_settings
-from .frames import write_frame
+from .decide import DecisionMemory
+from .frames import read_frame, write_frame
 from .loop import Loop, SettingsFile
+from .saved_state import read_state, recalled
 
 __all__ = ["run_worker"]
 
@@ -26,8 +29,9 @@ NICENESS = 5
 async def run_worker(settings_path: Path) -> None:
     """Run the loop, writing frames to standard output, until standard input closes.
 
-    Standard input is the supervisor's end of a pipe: it closes when that process ends,
-    however it ends, so no loop is ever left behind.
+    Standard input is the supervisor's end of a pipe: one frame comes through it, the state
+    to go on from, and it closes when that process ends, however it ends, so no loop is
+    ever left behind.
     """
     # A request is waited for, a tick isn't: on a small node serving comes first.
     os.nice(NICENESS)
@@ -42,10 +46,12 @@ async def run_worker(settings_path: Path) -> None:
     transport, _ = await running.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
+    clock, memory = await _recall(reader)
     loop = Loop(
         load_settings(settings_path),
         settings_file=SettingsFile(settings_path),
-        clock=SystemClock(),
+        clock=clock,
+        memory=memory,
         send=lambda frame: write_frame(frames, frame),
     )
 
@@ -64,3 +70,21 @@ async def run_worker(settings_path: Path) -> None:
     transport.close()
     with contextlib.suppress(BrokenPipeError):
         frames.close()
+
+
+async def _recall(reader: asyncio.StreamReader) -> tuple[ShiftedClock, DecisionMemory]:
+    """Return the clock and the memory that decisions go on with."""
+    system = SystemClock()
+    frame = await read_frame(reader)
+    if frame is None or not isinstance(frame.content, bytes) or not frame.content:
+        return ShiftedClock(system, ahead_s=0.0), DecisionMemory.empty()
+    try:
+        state = read_state(frame.content)
+        now_s = state.stamp.decision_s + frame.sent_s
+        memory, lost = recalled(state, decision_s=now_s)
+    except CodecError as exc:
+        logger.error("the saved state can't be used, everything is learned anew: %s", exc)
+        return ShiftedClock(system, ahead_s=0.0), DecisionMemory.empty()
+    if lost:
+        logger.error("what was learned can't be used and begins anew, counts stay: %s", lost)
+    return ShiftedClock(system, ahead_s=now_s - system.monotonic_s()), memory

@@ -95,9 +95,10 @@ async def swapping(store: Store, clock: Clock) -> None:
     while True:
         reader = asyncio.StreamReader()
         reader.feed_data(frames[store.sequence % len(frames)])
-        publication = await read_frame(reader)
-        assert publication is not None
-        store.swap(publication, received_s=clock.monotonic_s())
+        frame = await read_frame(reader)
+        assert frame is not None
+        assert isinstance(frame.content, Publication)
+        store.swap(frame.content, received_s=clock.monotonic_s())
         await asyncio.sleep(TICK_S)
 
 
@@ -111,8 +112,9 @@ async def ticking(store: Store, clock: Clock) -> None:
     )
     assert child.stdout is not None
     try:
-        while (publication := await read_frame(child.stdout)) is not None:
-            store.swap(publication, received_s=clock.monotonic_s())
+        while (frame := await read_frame(child.stdout)) is not None:
+            assert isinstance(frame.content, Publication)
+            store.swap(frame.content, received_s=clock.monotonic_s())
     finally:
         if child.returncode is None:
             child.kill()

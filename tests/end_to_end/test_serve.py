@@ -243,3 +243,36 @@ async def test_unusable_settings_end_with_two(tmp_path):
     _, error = await process.communicate()
     assert process.returncode == 2
     assert b"interval_s" in error
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_restart_lowers_no_count_and_is_served_at_once(tmp_path, number):
+    more = {"hold_s": 60.0, "down_window_s": 3.0}
+    async with engine() as vllm:
+        async with adapter(tmp_path, vllm.url, **more) as wva:
+            vllm.figures |= {"running": 40, "waiting": 60, "kv": "0.97"}
+            before = await wva.until(lambda e: fresh(e) and e["decision"]["served_replicas"] >= 2)
+            await asyncio.sleep(1.0)  # copies are made twice a second
+            counts = [before["decision"]["served_replicas"]]
+            wva.process.send_signal(number)
+            await wva.process.wait()
+        # Idle, and at first unreachable: reasons enough for a beginner to want less.
+        vllm.figures |= {"running": 0, "waiting": 0, "kv": "0.0"}
+        vllm.mode = "500"
+        async with adapter(tmp_path, vllm.url, **more) as wva:
+            counts.append(await wva.desired())
+            held = await wva.until(lambda e: "HTTP" in e["message"] or "Http" in e["message"])
+            counts.append(held["decision"]["served_replicas"])
+            vllm.mode = "good"
+            again = await wva.until(fresh)
+            counts.append(again["decision"]["served_replicas"])
+            assert min(counts) == counts[0]
+            # And once it has seen enough itself, it decides as it would have without.
+            await wva.until(lambda e: fresh(e) and e["decision"]["served_replicas"] == 1)
+
+
+async def test_a_damaged_state_is_told_and_everything_begins_anew(tmp_path):
+    (tmp_path / "decisions.state").write_bytes(b"WVAS" + bytes(range(256)))
+    async with engine() as vllm, adapter(tmp_path, vllm.url) as wva:
+        await wva.until(fresh)
+        assert await wva.desired() == 1
