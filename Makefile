@@ -60,6 +60,41 @@ image: ## container image, named by IMAGE
 	@docker info >/dev/null 2>&1 || { echo "make image needs a docker daemon, and none answers ('docker info' says more)"; exit 1; }
 	docker build --tag $(IMAGE) .
 
+# The cluster is the one that kubectl talks to. The image's name is put in on the way, so that
+# no file of the checkout changes.
+OVERLAY ?= hpa
+INSTALLATIONS := hpa keda prometheus
+ROLLOUT_TIMEOUT ?= 120s
+KUBECTL ?= kubectl
+RENDERED = $(KUBECTL) kustomize manifests/overlays/$(OVERLAY)
+.PHONY: install
+install: ## the adapter into a cluster; IMAGE, OVERLAY=hpa, keda or prometheus
+	@$(have_kubectl)
+	@objects=$$($(RENDERED)) && \
+	  printf '%s\n' "$$objects" | sed 's|image: wva-adapter:.*|image: $(IMAGE)|' | $(KUBECTL) apply -f -
+	@test -z "$(ROLLOUT_TIMEOUT)" || $(KUBECTL) -n wva-system rollout status deployment/wva --timeout=$(ROLLOUT_TIMEOUT) || \
+	  { echo "The pod isn't ready. Why: $(KUBECTL) -n wva-system describe pods; $(KUBECTL) -n wva-system logs deployment/wva"; exit 1; }
+
+# An APIService without a backend stops every deletion of a namespace, so ours goes first,
+# after the leader's right to make it again. The definition of VariantAutoscaling stays: with
+# it would go everybody's objects.
+OUR_API_SERVICE = $(KUBECTL) get apiservice v1beta1.external.metrics.k8s.io --ignore-not-found \
+  --output=jsonpath='{.spec.service.namespace}/{.spec.service.name}'
+.PHONY: uninstall
+uninstall: ## the adapter out of the cluster; OVERLAY as it was installed
+	@$(have_kubectl)
+	@$(KUBECTL) delete clusterrolebinding wva-api-service --ignore-not-found
+	@owner=$$($(OUR_API_SERVICE)) && if [ "$$owner" = wva-system/wva ]; then \
+	  $(KUBECTL) delete apiservice v1beta1.external.metrics.k8s.io; fi
+	@objects=$$($(RENDERED)) && printf '%s\n' "$$objects" | \
+	  $(KUBECTL) delete --ignore-not-found --selector='app.kubernetes.io/component!=definition' -f -
+	@echo "VariantAutoscaling objects and their definition are kept; to delete both: $(KUBECTL) delete crd variantautoscalings.llmd.ai"
+
+define have_kubectl
+command -v $(KUBECTL) >/dev/null 2>&1 || { echo "make $@ needs kubectl, which isn't on the PATH"; exit 1; }; \
+test -n "$(filter $(OVERLAY),$(INSTALLATIONS))" || { echo "OVERLAY=$(OVERLAY) is none of: $(INSTALLATIONS)"; exit 2; }
+endef
+
 # The files of _generated import each other absolutely, so protoc is told that the proto
 # lies there and that the root is where packages start.
 PROTO_OUT ?= .

@@ -166,9 +166,92 @@ def test_image_without_docker_says_so(checkout: Path) -> None:
     assert result.stdout == "make image needs docker, which isn't on the PATH\n"
 
 
+# Stands for kubectl: renders one line, and writes down what it is told and sent.
+KUBECTL = """
+echo "kubectl $*" >> calls
+case "$*" in
+  *kustomize*) echo "        image: wva-adapter:0.1.0" ;;
+  *"get apiservice"*) printf '%s' "$OWNER" ;;
+  *apply*|*"delete --ignore-not-found"*) cat >> calls ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("target", ["install", "uninstall"])
+def test_installing_without_kubectl_says_so(checkout: Path, target: str) -> None:
+    result = make(checkout, target)
+    assert result.returncode != 0
+    assert result.stdout == f"make {target} needs kubectl, which isn't on the PATH\n"
+
+
+def test_installing_an_overlay_that_is_none_names_those_that_are(checkout: Path) -> None:
+    command(checkout, "kubectl", KUBECTL)
+    result = make(checkout, "install", "OVERLAY=helm")
+    assert result.returncode != 0
+    assert result.stdout == "OVERLAY=helm is none of: hpa keda prometheus\n"
+    assert calls(checkout) == []
+
+
+def test_install_applies_the_overlay_with_the_image_and_waits_for_the_pod(checkout: Path) -> None:
+    command(checkout, "kubectl", KUBECTL)
+    (checkout / "bin" / "cat").symlink_to(str(shutil.which("cat")))
+    image = "registry.example.com:5000/team/wva@sha256:0a1b"
+    assert make(checkout, "install", f"IMAGE={image}", "OVERLAY=keda").returncode == 0
+    assert calls(checkout) == [
+        "kubectl kustomize manifests/overlays/keda",
+        "kubectl apply -f -",
+        f"        image: {image}",
+        "kubectl -n wva-system rollout status deployment/wva --timeout=120s",
+    ]
+
+
+def test_install_that_cannot_render_applies_nothing(checkout: Path) -> None:
+    command(checkout, "kubectl", KUBECTL.replace("kustomize*)", "kustomize*) exit 1;"))
+    assert make(checkout, "install").returncode != 0
+    assert calls(checkout) == ["kubectl kustomize manifests/overlays/hpa"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "deleted"),
+    [
+        pytest.param("wva-system/wva", True, id="ours"),
+        pytest.param("keda/keda-operator-metrics-apiserver", False, id="of KEDA"),
+        pytest.param("", False, id="none"),
+    ],
+)
+def test_uninstall_takes_the_api_service_first_and_only_ours(
+    checkout: Path, owner: str, deleted: bool
+) -> None:
+    command(checkout, "kubectl", f"OWNER={owner}\n{KUBECTL}")
+    (checkout / "bin" / "cat").symlink_to(str(shutil.which("cat")))
+    assert make(checkout, "uninstall").returncode == 0
+    told = [line.removeprefix("kubectl ") for line in calls(checkout) if "kubectl" in line]
+    taken = ["delete apiservice v1beta1.external.metrics.k8s.io"] if deleted else []
+    assert told[0] == "delete clusterrolebinding wva-api-service --ignore-not-found"
+    assert told[2:-2] == taken
+    assert told[-1].startswith("delete --ignore-not-found")
+
+
+def test_uninstall_keeps_the_definition_and_so_everybodys_objects() -> None:
+    definition = ROOT / "manifests" / "base" / "custom-resource-definition.yaml"
+    assert "app.kubernetes.io/component: definition" in definition.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "--selector='app.kubernetes.io/component!=definition'" in makefile
+
+
 def test_make_alone_lists_the_targets(checkout: Path) -> None:
     listed = {line.split()[1] for line in make(checkout).stdout.splitlines()}
-    assert {"run", "test", "check", "bench", "docs", "image", "clean"} <= listed
+    assert {
+        "run",
+        "test",
+        "check",
+        "bench",
+        "docs",
+        "image",
+        "install",
+        "uninstall",
+        "clean",
+    } <= listed
 
 
 def test_ci_runs_the_same_targets() -> None:
