@@ -35,6 +35,10 @@ __all__ = [
     "parse_settings",
 ]
 
+# libyaml's loader where the installation has it: ten times faster, and a thousand variants
+# leave tens of megabytes less of a fragmented heap behind.
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -171,7 +175,7 @@ class ScrapeSource(Section):
     interval_s: Positive = 5.0
     timeout_s: Positive = 2.0
     window_s: Positive = 20.0
-    max_concurrency: Annotated[int, Field(ge=1)] = 256
+    max_concurrency: Annotated[int, Field(ge=1)] = 128
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
 
 
@@ -348,7 +352,7 @@ def parse_settings(text: str, *, origin: str = "settings") -> Settings:
         If the text isn't YAML or breaks a rule; the message lists every fault.
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError as exc:
         raise ConfigError(f"{origin} is not YAML: {exc}") from exc
     if content is None:

@@ -17,8 +17,10 @@ from .config import Settings, load_settings
 from .decide import DecisionMemory, decide
 from .errors import ConfigError
 from .frames import encode_frame, encode_state_frame
+from .heap import return_free_pages, settle_heap
 from .records import Publication, Snapshot, TickReport
 from .saved_state import Moment, encode_state
+from .sleepers import Sleepers
 
 __all__ = ["Loop", "SettingsFile"]
 
@@ -89,6 +91,7 @@ class Loop:
         self._memory = memory
         self._recalled = memory.sequence > 0
         self._boot_id = boot_id()
+        self._sleepers = Sleepers()
         self._encode_s = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -98,11 +101,14 @@ class Loop:
             # Rates need two readings: the second follows soon, not an interval later.
             await self._guarded_tick()
             await self._pause(min(FIRST_SCRAPE_GAP_S, self._settings.interval_s), stop)
+            tidy = settle_heap
             while not stop.is_set():
                 started_s = self._clock.monotonic_s()
                 await self._guarded_tick()
-                left_s = self._settings.interval_s - (self._clock.monotonic_s() - started_s)
-                await self._pause(max(0.0, left_s), stop)
+                # All engines' pages were in memory a moment ago.
+                tidy()
+                tidy = return_free_pages
+                await self._rest(started_s + self._settings.interval_s, stop)
         finally:
             await self._collector.stop()
 
@@ -120,6 +126,7 @@ class Loop:
             settings_error=self._file.error if self._file is not None else "",
             scrapes=len(snapshot.replica_id),
         )
+        self._sleepers.follow(snapshot)
         publication, self._memory = self._decide(snapshot, report)
         decided_s = self._clock.monotonic_s()
         report = replace(report, decide_s=decided_s - collected_s)
@@ -187,6 +194,16 @@ class Loop:
             return
         self._settings = settings
         self._catalog = build_catalog(settings)
+
+    async def _rest(self, until_s: float, stop: asyncio.Event) -> None:
+        """Wait for the next tick's time, or for a first request for a model without replicas."""
+        while not stop.is_set() and (left_s := until_s - self._clock.monotonic_s()) > 0:
+            watching = bool(self._sleepers) and self._collector.reads_routers
+            step_s = min(left_s, self._settings.wake_interval_s) if watching else left_s
+            await self._pause(step_s, stop)
+            if watching and self._sleepers.called_by(*await self._collector.read_queues()):
+                logger.info("a request waits for a model without replicas; deciding at once")
+                return
 
     async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
         try:

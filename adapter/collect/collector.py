@@ -10,7 +10,7 @@ import numpy as np
 
 from ..clock import Clock
 from ..config import ScrapeSource, Settings
-from ..records import ModelKey, Readings, Snapshot, VariantKey
+from ..records import ModelKey, Readings, Reason, Snapshot, VariantKey
 from .dialects import load_dialects
 from .faults import FaultBook
 from .fetch import Fetcher
@@ -83,6 +83,25 @@ class Collector:
             self._routers = self._new_routers(settings)
         self._router_faults.keep_only(self._routers.sources() if self._routers else set())
         self._settings = settings
+
+    @property
+    def reads_routers(self) -> bool:
+        """Return whether there is a router whose queues can be read between two ticks."""
+        return self._routers is not None
+
+    async def read_queues(self) -> tuple[tuple[ModelKey, ...], Readings]:
+        """Read the routers alone; return the models and how many requests wait for each."""
+        models = tuple(
+            dict.fromkeys(ModelKey(v.namespace, v.model) for v in self._settings.variants)
+        )
+        if self._routers is None:
+            return models, Readings.missing(len(models), Reason.NOT_EXPORTED)
+        now_s = self._clock.monotonic_s()
+        await self._routers.scrape(self._fetcher, now_s=now_s)
+        readings = self._routers.readings(
+            now_s=self._clock.monotonic_s(), max_age_s=self._settings.max_decision_age_s
+        )
+        return models, readings["router_queue_requests"]
 
     async def collect(self) -> Snapshot:
         """Read everything once and return what is known now."""

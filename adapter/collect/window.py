@@ -62,9 +62,12 @@ class WindowTable:
         """Return a row for a new target; it is empty."""
         if not self._free:
             slots, rows, columns = self._cells.shape
-            more = np.zeros((slots, rows // 8 + _MIN_ROWS, columns), dtype=np.float32)
-            self._cells = np.concatenate([self._cells, more], axis=1)
-            self._free = list(range(self._cells.shape[1] - 1, rows - 1, -1))
+            grown = np.zeros((slots, rows + rows // 8 + _MIN_ROWS, columns), dtype=np.float32)
+            # Slots that were never used are left untouched: they cost no memory until they are.
+            used = self._cells.any(axis=(1, 2))
+            grown[used, :rows] = self._cells[used]
+            self._cells = grown
+            self._free = list(range(len(grown[0]) - 1, rows - 1, -1))
         self._totals = None
         return self._free.pop()
 
