@@ -9,6 +9,8 @@ Policy for what is missing (design 4.3), all in this file:
   one (or above what is reported, if that is more).
 * A variant with a silent ready replica is *partial*; one with replicas and no reading
   at all is *blind*. Neither may lose replicas.
+* A model without any replica has no engine that admits requests: its rate is 0, and what
+  the router holds back for it counts as its queue.
 * Lengths that nobody observed in the window are the last ones observed; before the
   first, an assumption that is shown as such.
 """
@@ -223,7 +225,7 @@ def _demand(
     partial = np.bincount(model_of_replica[silent], minlength=models) > 0
     total = np.where(partial, np.where(np.isnan(previous), reported, guess), reported)
     anyone = np.bincount(model_of_replica[reporting], minlength=models) > 0
-    known = np.where(anyone, total, np.nan)
+    known = np.where(anyone | _at_zero(snapshot, catalog), total, np.nan)
     offered = _model_signal(snapshot, "offered_rate_rps")
     turned_away = np.nan_to_num(_model_signal(snapshot, "router_rejection_rate_rps"))
     # The router's count already holds what it turned away; without it, its refusals are added.
@@ -236,6 +238,16 @@ def _demand(
         complete_rps=np.where(anyone & ~partial, reported, previous),
         replica_rate_rps=rates,
     )
+
+
+def _at_zero(snapshot: Snapshot, catalog: Catalog) -> BoolArray:
+    """Return which models are known to have no replica: no engine admits anything for them.
+
+    What waits for them is in the router's queue, which is counted beside the rate.
+    """
+    running = snapshot.current_replicas != 0  # -1: not known
+    there = np.bincount(catalog.variant_model[running], minlength=len(catalog.models))
+    return np.asarray(there == 0)
 
 
 def _model_signal(snapshot: Snapshot, name: str) -> FloatArray:

@@ -109,7 +109,11 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         policy=request.policy,
     )
     idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
-    now = np.where(idle & known, now, np.maximum(now, TRICKLE_RPS))
+    # Nobody who asks for a model that has no replica: nothing wakes it, a restart least of all.
+    there = np.bincount(model, weights=variants.current_replicas, minlength=count) > 0
+    idle |= ~there & ~asked_for
+    # A count of zero has an error too, but nobody who asks needs no replica.
+    now = np.where(idle & known, np.where(asked_for, now, 0.0), np.maximum(now, TRICKLE_RPS))
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.ceil(np.where(known, offered, np.nan)[model] / rate)
         alone = np.where((rate > 0) & capacity.known, alone, np.nan)
@@ -120,7 +124,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         demand_replicas=alone,
         saturation_replicas=stock.needed_replicas,
         by_saturation=use_stock,
-        removable=_removable(request, stock, offered),
+        removable=_removable(request, stock, asked_for),
     )
 
 
@@ -137,7 +141,7 @@ def _stock(request: PlanRequest) -> Headroom:
     )
 
 
-def _removable(request: PlanRequest, stock: Headroom, offered: FloatArray) -> IntArray:
+def _removable(request: PlanRequest, stock: Headroom, asked_for: BoolArray) -> IntArray:
     """Return how many replicas may go at once without stranding what runs.
 
     The guard has checked one removal. A trusted model may take several: it knows the
@@ -145,7 +149,7 @@ def _removable(request: PlanRequest, stock: Headroom, offered: FloatArray) -> In
     Where nobody is heard nothing is known to be safe: starting or failing, they stay.
     """
     variants = request.variants
-    nothing = (stock.stock == Stock.IDLE) & ~(offered[variants.model] > 0)
+    nothing = (stock.stock == Stock.IDLE) & ~asked_for[variants.model]
     several = np.where(variants.trust >= Trust.LEARNED, variants.current_replicas, 1)
     safe = stock.safe_to_remove | nothing
     return np.where(safe, np.where(nothing, variants.current_replicas, several), 0)

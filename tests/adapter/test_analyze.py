@@ -107,6 +107,11 @@ def test_zero_traffic_is_zero_not_unknown(catalog):
     assert not got.request.variants.blind[0]
 
 
+def test_a_model_without_replicas_has_a_rate_of_zero(catalog):
+    assert demand(run(catalog, [], current=[0, 0])) == 0.0
+    assert math.isnan(demand(run(catalog, [], current=[0, -1])))  # not known is not zero
+
+
 def test_starting_replicas_are_neither_silent_nor_saturated(catalog):
     got = run(
         catalog,

@@ -207,3 +207,35 @@ def test_publication_never_holds_a_value_for_the_wrong_reason(catalog):
         assert not np.isinf(column).any()
         assert not (column < 0).any()
     assert replace(publication) is not publication
+
+
+ASLEEP = SETTINGS.replace("accelerator: H100, max", "accelerator: H100, min_replicas: 0, max")
+
+
+def test_a_restart_wakes_nobody_for_whom_nobody_asks():
+    catalog = catalog_of(ASLEEP)
+    publication, memory = publish(catalog, [], current=[0, 0])
+    assert desired(publication) == [0.0, 0.0]
+    assert bindings(publication) == ["Idle", "Idle"]
+    for taken_s in (1005.0, 1010.0, 5000.0):
+        publication, memory = publish(catalog, [], memory, current=[0, 0], taken_s=taken_s)
+        assert desired(publication) == [0.0, 0.0]
+
+
+def test_one_waiting_request_wakes_one_replica():
+    catalog = catalog_of(ASLEEP)
+    waits = {"router_queue_requests": [1.0]}
+    publication, _ = publish(catalog, [], current=[0, 0], model=waits)
+    assert sorted(desired(publication)) == [0.0, 1.0]
+
+
+def test_a_model_without_traffic_goes_to_zero_after_its_retention():
+    catalog = catalog_of(ASLEEP + "zero_after_s: 60\n")
+    memory = None
+    for taken_s in range(1000, 1060, 5):
+        still = [busy(0, "f0", 1.0 if taken_s == 1000 else 0.0)]
+        publication, memory = publish(catalog, still, memory, taken_s=float(taken_s))
+        assert desired(publication)[0] == 1.0, taken_s
+    idle = [busy(0, "f0", 0.0, running_requests=0.0, kv_usage_ratio=0.0)]
+    publication, _ = publish(catalog, idle, memory, taken_s=1065.0)
+    assert sum(desired(publication)) == 0.0

@@ -1,39 +1,33 @@
 """The loop's cadence, with a real router page behind it."""
 
 import asyncio
-import pickle
 
 import pytest
 
-from adapter.clock import SystemClock
+from adapter.clock import ShiftedClock, SystemClock
 from adapter.config import parse_settings
+from adapter.decide import DecisionMemory
+from adapter.frames import read_frame
 from adapter.loop import Loop
 from adapter.records import Publication
 from tests.helpers.pages import PageServer, page
 
-HEADER_BYTES = 8
 QUEUE = 'llm_d_epp_flow_control_queue_size{model_name="m",target_model_name="m"}'
 
 
 class Published:
-    """What a loop sends; tells when something has come."""
+    """What a loop sends, read as the serving process reads it."""
 
     def __init__(self) -> None:
-        self.seen: list[Publication] = []
-        self._came = asyncio.Event()
+        self._pipe = asyncio.StreamReader()
+        self.send = self._pipe.feed_data
 
-    def send(self, frame: bytes) -> None:
-        self.seen.append(pickle.loads(frame[HEADER_BYTES:]))
-        self._came.set()
-
-    async def more_than(self, count: int) -> None:
-        while len(self.seen) <= count:
-            self._came.clear()
-            await asyncio.wait_for(self._came.wait(), timeout=20)
-
-    @property
-    def desired(self) -> list[list[float]]:
-        return [one.values["wva_desired_replicas"].tolist() for one in self.seen]
+    async def desired(self) -> list[float]:
+        """Wait for the next publication and return its counts."""
+        while True:
+            frame = await asyncio.wait_for(read_frame(self._pipe), timeout=20)
+            if isinstance(frame.content, Publication):
+                return frame.content.values["wva_desired_replicas"].tolist()
 
 
 @pytest.fixture
@@ -59,12 +53,17 @@ variants:
 """
     )
     published, stop = Published(), asyncio.Event()
-    loop = Loop(settings, settings_file=None, clock=SystemClock(), send=published.send)
+    loop = Loop(
+        settings,
+        settings_file=None,
+        clock=ShiftedClock(SystemClock(), ahead_s=0.0),
+        memory=DecisionMemory.empty(),
+        send=published.send,
+    )
     running = asyncio.ensure_future(loop.run(stop))
-    await published.more_than(1)  # two at the start; the next is due in an hour
-    assert published.desired[-1] == [0.0, 0.0]
+    for _ in range(2):  # at the start; the next is due in an hour
+        assert await published.desired() == [0.0, 0.0]
     router.answers["/metrics"] = page(f"{QUEUE} 1\n")
-    await published.more_than(2)
-    assert sum(published.desired[-1]) == 1.0  # one variant wakes, not all
+    assert sum(await published.desired()) == 1.0  # one variant wakes, not all
     stop.set()
     await asyncio.wait_for(running, timeout=10)
