@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .clock import Clock
 from .errors import AdapterError
 from .kept_state import KeptState, StateStore
-from .saved_state import Moment, SavedState, aged_publication, read_state
+from .saved_state import Moment, SavedState, read_state
 from .store import Store
 
 __all__ = ["StateKeeper"]
@@ -102,8 +102,8 @@ class StateKeeper:
         state, data, age_s = min(found, key=lambda kept: kept[2])
         self.take(data, age_s=age_s)
         now_s = self._clock.monotonic_s()
-        publication = state.publication().set_back(state.stamp.decision_s + age_s - now_s)
-        store.swap(aged_publication(publication, age_s, restored=True), received_s=now_s)
+        publication = state.publication_at(now_s, age_s, restored=True)
+        store.swap(publication, received_s=now_s)
         logger.info(
             "going on from a saved state",
             extra={"age_s": round(age_s, 1), "variants": len(publication.variants)},

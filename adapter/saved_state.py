@@ -102,6 +102,17 @@ class SavedState:
             raise CodecError("a publication without wva_desired_replicas")
         return publication
 
+    def publication_at(self, now_s: float, age_s: float, *, restored: bool = False) -> Publication:
+        """Return the publication for a clock that is at `now_s` when it is `age_s` old.
+
+        Raises
+        ------
+        CodecError
+            As `publication`.
+        """
+        publication = self.publication().set_back(self.stamp.decision_s + age_s - now_s)
+        return aged_publication(publication, age_s, restored=restored)
+
     def memory(self) -> DecisionMemory:
         """Return the memory.
 

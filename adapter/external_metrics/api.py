@@ -5,7 +5,7 @@ built, and answer whatever happens behind: while discovery fails, every namespac
 deletion in the cluster hangs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -46,6 +46,7 @@ def create_api(
     checks: Checks,
     adapter_version: str,
     observe: Observer,
+    more: Sequence[Route] = (),
 ) -> FastAPI:
     """Return the application that serves `store` to whom `guard` admits.
 
@@ -61,6 +62,8 @@ def create_api(
         For /version.
     observe : callable
         Told of each answer the kind of its request and its HTTP status.
+    more : sequence of Route
+        Further paths, behind the same gate.
     """
     app = FastAPI(
         openapi_url=None,
@@ -79,6 +82,7 @@ def create_api(
             Route(f"{API_PREFIX}/{{rest:path}}", MetricReads(Answers(store, clock=clock))),
             *_document_routes(store.metrics, adapter_version),
             *(Route(f"/{name}", health_endpoint(name, checks)) for name in _HEALTH),
+            *more,
         ]
     )
     app.add_middleware(Gate, guard=guard, observe=observe)

@@ -99,6 +99,11 @@ class KubeTransport:
             raise KubeUnavailableError(f"{method} {path}: {_words(exc)}") from exc
         return Answer(_parsed(raw), response.headers)
 
+    async def authorization(self) -> str:
+        """Return the Authorization header that this process shows, "" if it shows none."""
+        shown = (await self._client.configuration.auth_settings()).get("BearerToken", {})
+        return str(shown.get("value") or "")
+
     async def watch(
         self, path: str, *, query: Mapping[str, str], watch_s: float
     ) -> AsyncGenerator[Mapping[str, Any]]:
