@@ -20,6 +20,7 @@ examples:
   wva demo --duration 60 --json    the same for a minute, with a summary to script with
   wva serve --settings wva.yaml    the adapter itself
   wva check --settings wva.yaml    read the settings and say what is wrong with them
+  wva doctor                       look at a cluster, before and after installing
 """
 
 
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_check(commands)
     _add_explain(commands)
+    _add_doctor(commands)
     loop = commands.add_parser("_loop")  # the serving process starts it; not for people
     loop.add_argument("--settings", type=Path, required=True)
     loop.add_argument("--log-level", default="info")
@@ -108,6 +110,23 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain.add_argument("--token-file", type=Path, help="bearer token to authenticate with")
     explain.add_argument("--json", action="store_true", help="print JSON instead of text")
     explain.set_defaults(module="explain")
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="check an installation and its variants, before and after",
+        description="Look at the cluster of the kubeconfig, changing nothing: who has the "
+        "APIService, the adapter's rights, pods, leader and clocks, and for each HPA and "
+        "ScaledObject that follows it the metric, selector, bounds, tolerance, fallback, target, "
+        "grace period and signals. Each line is OK, WARN, FAIL or SKIP, with the command that "
+        "mends it. Exits with 1 if something doesn't work.",
+    )
+    doctor.add_argument(
+        "--namespace", "-n", default="wva-system", help="where the adapter is (default wva-system)"
+    )
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(module="doctor")
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:
