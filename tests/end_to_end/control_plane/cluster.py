@@ -48,8 +48,14 @@ class ControlPlane:
             each.stop()
 
     def start_api_server(self, *more_flags: str) -> None:
+        self.launch_api_server(*more_flags)
+        self.await_api_server()
+
+    def launch_api_server(self, *more_flags: str) -> None:
         self.api_server = self._daemon("kube-apiserver", self._api_server_flags(more_flags))
         self.api_server.start()
+
+    def await_api_server(self) -> None:
         self.api_server.wait_ready(
             lambda: _answers(f"{self.url}/readyz", verify=self.admin_context), within_s=120
         )

@@ -67,6 +67,11 @@ class Daemon:
             self.kill()
             return self._process.wait()
 
+    def wait(self, within_s: float) -> int:
+        """Return its exit status; an error if it doesn't end in time."""
+        assert self._process is not None
+        return self._process.wait(within_s)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         if self.running:
@@ -92,7 +97,10 @@ class Daemon:
 
 
 def _bound_to_us() -> list[str]:
-    """Return what makes a program end when the tests are killed, where the system has it."""
+    """Return what makes a program end when the tests are killed, where the system has it.
+
+    It ends with the thread that started it, too: start programs from the main thread.
+    """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 

@@ -24,7 +24,7 @@ from simulator.router import LeastLoaded
 
 from .load import Load
 
-__all__ = ["ENGINE", "ENGINE_PORT", "PROFILE", "VARIANT_LABEL", "Engines", "variant"]
+__all__ = ["ENGINE", "ENGINE_PORT", "FULL_RPS", "PROFILE", "VARIANT_LABEL", "Engines", "variant"]
 
 ENGINE_PORT = 8000
 VARIANT_LABEL = "app"
@@ -38,6 +38,8 @@ ENGINE = EngineSpec(
     max_num_seqs=16,
     num_gpu_blocks=2000,
 )
+# What one of them serves of `Load`'s requests with its batch full: 16 in 128 steps of 33 ms.
+FULL_RPS = 3.8
 # The same law as the settings say it.
 PROFILE = {
     "alpha_ms": 1e3 * ENGINE.iteration_base_s,

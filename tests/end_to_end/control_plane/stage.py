@@ -1,8 +1,9 @@
 """Everything that a scenario needs, put up and taken down: namespace, engines, kubelet, adapter."""
 
+import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from simulator.replica import Variant
 
 from .adapter_process import AdapterProcess, quick_settings
 from .cluster import ControlPlane
-from .engines import PROFILE, Engines
+from .engines import FULL_RPS, PROFILE, Engines
 from .kube_api import Kube, Kubectl, eventually, path_of
 from .kubelet import Kubelet
 from .load import Load
@@ -19,7 +20,7 @@ from .nodes import MachineRoom
 from .objects import API_SERVICE, METRIC, deployment, hpa
 from .witness import Witness
 
-__all__ = ["Stage", "World", "new_namespace", "settings_of", "staged"]
+__all__ = ["Stage", "World", "enough_for", "new_namespace", "settings_of", "staged", "steady"]
 
 _NUMBERS = itertools.count(1)
 APPS = {"version": "apps/v1"}
@@ -90,16 +91,24 @@ class Stage:
             served, lambda value: value == count, within_s=within_s, what=f"{variant}: {count}"
         )
 
-    async def capacity_rps(self, variant: str) -> float:
-        """Return what one replica carries within the SLO, as the adapter reckons."""
-
-        async def known() -> float | None:
-            figures = await self.adapter.figures("wva_capacity_requests_per_second")
-            return figures.get(variant)
-
-        value = await eventually(known, within_s=20, what=f"a capacity of {variant}")
-        assert value is not None
-        return value
+    async def settled(
+        self,
+        variant: str,
+        holds: Callable[[int], bool] = lambda _: True,
+        *,
+        within_s: float = 60.0,
+    ) -> int:
+        """Return the decision once it holds, has stood for seconds, and HPA has followed it."""
+        loop, seen = asyncio.get_running_loop(), self.witness
+        deadline, since, count = loop.time() + within_s, loop.time(), -1
+        while loop.time() - since < 4.0 or not holds(count) or seen.replicas(variant) != count:
+            assert loop.time() < deadline, (
+                f"never settled: decided {seen.decided[-5:]}, scaled {seen.scaled[-5:]}"
+            )
+            if seen.decision(variant) != count:
+                since, count = loop.time(), seen.decision(variant)
+            await asyncio.sleep(0.2)
+        return count
 
     async def metric(self, metric: str = METRIC) -> dict[str, Any]:
         """Read a metric as HPA does, through the API server."""
@@ -114,6 +123,19 @@ class Stage:
         outcome.failed_reads = await self.witness.failed_reads()
         if after_s is not None:
             outcome.reaction_s = self.witness.first_change_s(variant, after_s=after_s)
+
+
+def enough_for(rate_rps: float) -> Callable[[int], bool]:
+    """Return whether a count fits a load of `ENGINE`: not overloaded, not idle by half."""
+    return lambda count: rate_rps / FULL_RPS <= count <= rate_rps / (0.5 * FULL_RPS) + 1
+
+
+async def steady(stage: Stage, rate_rps: float, *, variant: str = "chat") -> int:
+    """Bring a variant to what a load needs; return the count that it came to."""
+    stage.engines.set_rate(rate_rps)
+    count = await stage.settled(variant, enough_for(rate_rps))
+    await stage.replicas(variant, count)
+    return count
 
 
 def settings_of(
@@ -169,8 +191,6 @@ async def staged(
         kubelet = Kubelet(kube, [engines], [namespace], room=room or MachineRoom())
         for each in variants:
             await kube.apply(deployment(each.name, namespace=namespace, replicas=replicas))
-            autoscaler = hpa(each.name, namespace=namespace, behavior=behavior, most=most)
-            await kube.apply(autoscaler)
         stack.push_async_callback(_clear, kube, namespace)
         await stack.enter_async_context(kubelet)
         own = settings_of(variants, engines, least=least, most=most, **(settings or {}))
@@ -180,6 +200,9 @@ async def staged(
         await stack.enter_async_context(witness)
         if reads:
             await adapter.start()
+        for each in variants:
+            # Last, so that it never asks before somebody can answer.
+            await kube.apply(hpa(each.name, namespace=namespace, behavior=behavior, most=most))
         yield Stage(world, namespace, engines, kubelet, adapter, witness)
 
 

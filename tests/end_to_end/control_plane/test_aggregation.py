@@ -90,7 +90,7 @@ async def test_the_aggregators_discovery_is_answered_and_cached(
     assert beta.json()["apiVersion"] == "apidiscovery.k8s.io/v2beta1"
 
 
-@pytest.mark.parametrize("path", [GROUP_VERSION, f"{GROUP_VERSION}/"])
+@pytest.mark.parametrize("path", [GROUP_VERSION, f"{GROUP_VERSION}/"], ids=["plain", "slash"])
 async def test_discovery_without_groups_is_allowed_by_rbac(
     lab: Stage, proxy: httpx.AsyncClient, outcome: Outcome, path: str
 ) -> None:
@@ -102,7 +102,7 @@ async def test_discovery_without_groups_is_allowed_by_rbac(
     assert all(each["verbs"] == ["get"] for each in document["resources"])
 
 
-@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3"])
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3"], ids=["v2", "v3"])
 async def test_openapi_makes_no_noise(
     lab: Stage, proxy: httpx.AsyncClient, outcome: Outcome, path: str
 ) -> None:
@@ -115,8 +115,8 @@ async def test_openapi_makes_no_noise(
         for line in since.splitlines()
         if "loading OpenAPI spec" in line and "v1beta1.external.metrics.k8s.io" in line
     ]
-    # Before it was there, and after another test's was gone, the API server may complain.
-    assert not [line for line in faults if "ResponseCode: 4" in line or "ResponseCode: 5" in line]
+    # 503 is the API server's own word for an adapter of another scenario that was down.
+    assert not [line for line in faults if "ResponseCode: 503" not in line]
 
 
 async def test_probes_need_no_credentials(lab: Stage, outcome: Outcome) -> None:

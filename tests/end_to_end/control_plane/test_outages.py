@@ -6,8 +6,7 @@ import signal
 from .engines import variant
 from .kube_api import eventually, path_of
 from .outcomes import Outcome
-from .stage import Stage, World, new_namespace, staged
-from .test_scaling import load_of, settled
+from .stage import Stage, World, enough_for, new_namespace, staged, steady
 
 GROUP = "/apis/external.metrics.k8s.io/v1beta1"
 BINDING = path_of(
@@ -26,17 +25,9 @@ def following(condition: dict[str, str]) -> bool:
     return condition.get("reason") == "ValidMetricFound"
 
 
-async def steady(stage: Stage, replicas: float) -> int:
-    """Bring a variant to what a load needs; return the count that it came to."""
-    await load_of(stage, "chat", replicas)
-    count = await settled(stage, "chat", lambda count: abs(count - replicas - 0.5) <= 1.0)
-    await stage.replicas("chat", count)
-    return count
-
-
 async def test_lost_engine_state_freezes_hpa_with_our_words(world: World, outcome: Outcome) -> None:
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
-        count = await steady(stage, 2.5)
+        count = await steady(stage, 7.0)
         stage.engines.failing = True
         condition = await stage.until_condition(
             "chat", "ScalingActive", frozen, within_s=40, what="HPA is frozen"
@@ -51,7 +42,7 @@ async def test_lost_engine_state_freezes_hpa_with_our_words(world: World, outcom
         await stage.until_condition(
             "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
         )
-        more = await steady(stage, 4.5)
+        more = await steady(stage, 14.0)
         assert more > count
         outcome.honoured = stage.witness.honoured(world.plane.hpa_sync_s)
 
@@ -60,9 +51,9 @@ async def test_a_dead_adapter_freezes_and_harms_nothing_else(
     world: World, outcome: Outcome
 ) -> None:
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
-        count = await steady(stage, 2.5)
+        count = await steady(stage, 7.0)
         stage.adapter.kill()
-        await load_of_dead(stage)
+        stage.engines.set_rate(14.0)  # nobody reckons with it yet
         condition = await stage.until_condition(
             "chat", "ScalingActive", frozen, within_s=20, what="HPA is frozen"
         )
@@ -81,12 +72,7 @@ async def test_a_dead_adapter_freezes_and_harms_nothing_else(
         await stage.until_condition(
             "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
         )
-        assert await settled(stage, "chat", within_s=60) > count
-
-
-async def load_of_dead(stage: Stage) -> None:
-    """Double the load while nobody reckons."""
-    stage.engines.set_rate(2.0 * stage.engines.loads["m"].rate_rps)
+        assert await stage.settled("chat", enough_for(14.0)) > count
 
 
 async def test_an_adapter_without_the_apiservice_leaves_namespaces_deletable(
@@ -116,43 +102,42 @@ async def create_and_delete_a_namespace(stage: Stage, *, within_s: float) -> Non
 
 async def test_sigterm_ends_in_order_and_a_restart_goes_on(world: World, outcome: Outcome) -> None:
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
-        count = await steady(stage, 2.5)
+        count = await steady(stage, 7.0)
         assert stage.adapter.daemon is not None
         stage.adapter.terminate()
-        loop = asyncio.get_running_loop()
-        assert await loop.run_in_executor(None, stage.adapter.daemon.stop) == 0
+        assert await asyncio.to_thread(stage.adapter.daemon.wait, 30.0) == 0
         await stage.adapter.start()
         await stage.until_condition(
             "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
         )
         assert min(m.count for m in stage.witness.scaled[-3:]) >= count - 1
-        assert await settled(stage, "chat") == count
+        assert await stage.settled("chat", enough_for(7.0)) == count
 
 
 async def test_the_api_server_restarts(world: World, outcome: Outcome) -> None:
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
-        count = await steady(stage, 2.5)
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, world.plane.api_server.stop)
-        stage.engines.set_rate(1.8 * stage.engines.loads["m"].rate_rps)
+        count = await steady(stage, 7.0)
+        await asyncio.to_thread(world.plane.api_server.stop)
+        stage.engines.set_rate(14.0)
         await asyncio.sleep(3)
-        await loop.run_in_executor(None, world.plane.start_api_server)
+        world.plane.launch_api_server()
+        await asyncio.to_thread(world.plane.await_api_server)
         await stage.adapter.available()
-        more = await settled(stage, "chat", within_s=60)
+        more = await stage.settled("chat", enough_for(14.0), within_s=90)
         assert more > count
         await stage.replicas("chat", more)
 
 
 async def test_a_slow_etcd_delays_and_breaks_nothing(world: World, outcome: Outcome) -> None:
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
-        count = await steady(stage, 2.5)
+        count = await steady(stage, 7.0)
         world.plane.etcd.signal(signal.SIGSTOP)
         try:
-            stage.engines.set_rate(1.8 * stage.engines.loads["m"].rate_rps)
+            stage.engines.set_rate(14.0)
             await asyncio.sleep(8)
         finally:
             world.plane.etcd.signal(signal.SIGCONT)
-        more = await settled(stage, "chat", within_s=60)
+        more = await stage.settled("chat", enough_for(14.0), within_s=90)
         assert more > count
         await stage.replicas("chat", more)
 
