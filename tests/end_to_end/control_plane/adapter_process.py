@@ -1,7 +1,6 @@
 """The adapter as its own process: a settings file, a service account's kubeconfig, a log."""
 
 import base64
-import signal
 import ssl
 import sys
 from collections.abc import Mapping
@@ -117,7 +116,7 @@ class AdapterProcess:
 
     def terminate(self) -> None:
         assert self.daemon is not None
-        self.daemon.signal(signal.SIGTERM)
+        self.daemon.terminate()
 
     def context(self) -> ssl.SSLContext:
         """Return what a client of the adapter's own port uses, without a certificate."""

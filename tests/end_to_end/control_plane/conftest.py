@@ -1,26 +1,20 @@
 """One control plane for all scenarios, and the table of what they came to."""
 
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
+from .access import install_access
 from .binaries import MissingProgramsError, assets
 from .cluster import ControlPlane
 from .kube_api import Kube, Kubectl
 from .outcomes import Outcome, table
 from .stage import World
 
-ROOT = Path(__file__).resolve().parents[3]
 OUTCOMES = pytest.StashKey[list[Outcome]]()
 REPORT = pytest.StashKey[pytest.TestReport]()
-
-# Installed as somebody who uses the manifests would have them; the adapter's Deployment and
-# Service aren't, since a test runs the adapter itself.
-LEFT_OUT = {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "ConfigMap"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,7 +48,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     plane = ControlPlane(programs, tmp_path_factory.mktemp("plane"))
     try:
         plane.start()
-        _install_rbac(plane)
+        install_access(plane)
         yield plane
     finally:
         plane.stop()
@@ -92,18 +86,3 @@ def keep_logs(
         report.sections.append(("logs", "\n".join(str(each) for each in logs)))
         for log in tmp_path.glob("*.log"):
             report.sections.append((log.name, log.read_text(errors="replace")[-4000:]))
-
-
-def _install_rbac(plane: ControlPlane) -> None:
-    kubectl = [str(plane.programs / "kubectl"), f"--kubeconfig={plane.admin_kubeconfig}"]
-    rendered = subprocess.run(
-        [*kubectl, "kustomize", str(ROOT / "manifests" / "base")], capture_output=True, check=True
-    ).stdout
-    objects = [each for each in yaml.safe_load_all(rendered) if each["kind"] not in LEFT_OUT]
-    applied = subprocess.run(
-        [*kubectl, "apply", "--filename=-"],
-        input=yaml.safe_dump_all(objects).encode(),
-        capture_output=True,
-        check=False,
-    )
-    assert applied.returncode == 0, applied.stderr.decode()

@@ -60,12 +60,16 @@ class Daemon:
             return 0
         if self.running:
             self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
+            self.terminate()
         try:
             return self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             self.kill()
             return self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.signal(signal.SIGTERM)
 
     def wait(self, within_s: float) -> int:
         """Return its exit status; an error if it doesn't end in time."""
