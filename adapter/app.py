@@ -58,7 +58,8 @@ async def serve(
     await keeper.restore(store)
     stop = _stop_on_signals()
     tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
-    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+    # The stack ends first: what it holds has a task in the group, which waits for all.
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
         guard, problem = await stack.enter_async_context(
             _guarded(settings, clock, group, tls.trust_clients)
         )

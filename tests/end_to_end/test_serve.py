@@ -228,6 +228,27 @@ async def test_the_loop_is_started_again_when_it_dies(tmp_path):
         await wva.until(fresh)
 
 
+async def test_it_ends_in_order_when_the_cluster_cannot_be_asked(tmp_path, monkeypatch):
+    """A kubeconfig of a cluster that isn't there: it waits for it, and still leaves on time."""
+    user = {"name": "wva", "user": {"token": "none"}}
+    cluster = {"name": "c", "cluster": {"server": f"https://127.0.0.1:{free_port()}"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "wva"}}
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "c"}
+    lists = {"clusters": [cluster], "users": [user], "contexts": [context]}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump({**config, **lists}))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    api = {"host": "127.0.0.1", "port": free_port()}
+    async with engine() as vllm, adapter(tmp_path, vllm.url, api=api) as wva:
+        transport = httpx.AsyncHTTPTransport(retries=20)
+        async with httpx.AsyncClient(base_url=wva.health, transport=transport) as probe:
+            for _ in range(100):
+                if (await probe.get("/readyz")).status_code == 200:
+                    break
+                await asyncio.sleep(0.1)
+        wva.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(wva.process.wait(), 15) == 0
+
+
 async def test_unusable_settings_end_with_two(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("interval_s: -1")
