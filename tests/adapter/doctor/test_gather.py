@@ -216,7 +216,7 @@ def test_rights_are_those_of_the_manifests() -> None:
         (group, resource, verb)
         for role in roles
         for rule in role["rules"]
-        if "resourceNames" not in rule
+        if "resources" in rule and "resourceNames" not in rule
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
