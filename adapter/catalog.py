@@ -16,7 +16,7 @@ from optimizer import (
     ServiceProfiles,
     SloTargets,
     Trust,
-    prior_profiles,
+    seed_profiles,
 )
 
 from .accelerators import assume
@@ -180,8 +180,8 @@ def _profiles(profiles: list[Profile | None]) -> ServiceProfiles:
 def _with_priors(
     given: ServiceProfiles, declared: Sequence[Variant]
 ) -> tuple[ServiceProfiles, IntArray]:
-    """Fill in the roofline's guess where no profile is given; say which row is which."""
-    prior = prior_profiles(
+    """Fill in a published profile or the roofline's where none is given; say which is which."""
+    prior = seed_profiles(
         [v.accelerator for v in declared],
         [v.model for v in declared],
         accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),

@@ -21,6 +21,7 @@ examples:
   wva serve --settings wva.yaml    the adapter itself
   wva check --settings wva.yaml    read the settings and say what is wrong with them
   wva doctor                       look at a cluster, before and after installing
+  wva fit results/*.json           a performance profile from benchmark results
 """
 
 
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_explain(commands)
     _add_doctor(commands)
+    _add_fit(commands)
     loop = commands.add_parser("_loop")  # the serving process starts it; not for people
     loop.add_argument("--settings", type=Path, required=True)
     loop.add_argument("--log-level", default="info")
@@ -127,6 +129,42 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(module="doctor")
+
+
+def _add_fit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    fit = commands.add_parser(
+        "fit",
+        help="a performance profile from benchmark results",
+        description="Fit a profile to what a load generator measured at several loads: JSON of "
+        "`vllm bench serve --save-result`, JSON of GuideLLM, or CSV with a row per run (columns "
+        "prompt_tokens, output_tokens, itl_ms, ttft_ms, and concurrency or throughput_rps). "
+        "Prints settings to paste; exit code 2 where the runs don't determine a profile.",
+    )
+    fit.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="results; any mix of formats"
+    )
+    fit.add_argument("--model", default="my-model", help="name under models: in the settings")
+    fit.add_argument("--accelerator", default="H100", help="accelerator type (default H100)")
+    fit.add_argument(
+        "--accelerators-per-replica", type=_at_least_one, default=1, metavar="N",
+        help="accelerators that served the runs (default 1)",
+    )  # fmt: skip
+    fit.add_argument(
+        "--max-batch-size",
+        type=_at_least_one,
+        metavar="N",
+        help="max_num_seqs, to be printed along",
+    )
+    fit.add_argument("--plot", type=Path, metavar="FILE", help="write fit against data as SVG")
+    fit.add_argument("--json", action="store_true", help="print profile and points as JSON")
+    fit.set_defaults(module="fit")
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:

@@ -291,7 +291,9 @@ class Settings(Section):
     hold_s: NonNegative = 600.0
     stability_margin_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
     down_window_s: Positive = 60.0
-    down_hysteresis_ratio: NonNegative = 0.1
+    down_hysteresis_ratio: NonNegative = 0.02
+    patience_ratio: NonNegative = 1.0
+    upper_need_ratio: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     change_price_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     zero_after_s: NonNegative = 600.0
     max_nudge_replicas: Annotated[int, Field(ge=0)] = 2

@@ -41,6 +41,8 @@ def policy_of(catalog: Catalog) -> Policy:
         stability_margin_ratio=settings.stability_margin_ratio,
         down_window_s=settings.down_window_s,
         down_hysteresis_ratio=settings.down_hysteresis_ratio,
+        patience_ratio=settings.patience_ratio,
+        upper_need_ratio=settings.upper_need_ratio,
         change_price_ratio=settings.change_price_ratio,
         zero_after_s=settings.zero_after_s,
         observation_window_s=window_s,

@@ -27,6 +27,7 @@ from .errors import IdentifiabilityError, InvalidInputError, OptimizerError
 from .estimator_state import Observations
 from .plan import plan
 from .priors import prior_profiles
+from .published import seed_profiles
 
 __all__ = [
     "Binding",
@@ -51,4 +52,5 @@ __all__ = [
     "Workloads",
     "plan",
     "prior_profiles",
+    "seed_profiles",
 ]

@@ -12,21 +12,27 @@ from .cold_start import ColdStartState, cold_start_s, observe_starts
 from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray
 from .forecast import Outlook, observe, outlook
-from .forecast_state import ForecastState
+from .forecast_state import BUCKET_S, ForecastState
 from .surge import surging_rate_rps
 
 __all__ = ["Ahead", "look_ahead"]
+
+# Standard errors that a level's noise stays within for hours.
+SURELY = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ahead:
     """Demand per model over a cold start from now, and the memory that it comes from.
 
-    `offered_rps` is what to have replicas for; NaN: nothing was read. `cold_start_s` is
-    per variant.
+    `offered_rps` is what to have replicas for, `kept_rps` what fewer of them must still
+    carry; NaN: nothing was read. `settled` says where the load has been steady for long
+    enough that fewer are worth a change. `cold_start_s` is per variant.
     """
 
     offered_rps: FloatArray
+    kept_rps: FloatArray
+    settled: BoolArray
     outlook: Outlook
     cold_start_s: FloatArray
     forecast: ForecastState
@@ -71,12 +77,17 @@ def look_ahead(request: PlanRequest) -> Ahead:
         window_s=window_s,
         horizon_s=horizon_s,
         upper_ratio=np.full(count, policy.upper_need_ratio),
-        lower_ratio=np.full(count, 1.0 - policy.upper_need_ratio),
+        surely_ratio=np.full(count, (1.0 + policy.upper_need_ratio) / 2.0),
     )
     surge_rps = _surging(request, partial, seen.dispersion)
     offered = np.fmax(seen.level_rps + seen.error_rps, np.fmax(seen.upper_rps, surge_rps))
+    known = np.isfinite(models.arrival_rate_rps)
+    surely = np.fmax(seen.level_rps + SURELY * seen.error_rps, seen.surely_rps)
+    kept = np.fmax(offered, surely)
     return Ahead(
-        offered_rps=np.where(np.isfinite(models.arrival_rate_rps), offered, np.nan),
+        offered_rps=np.where(known, offered, np.nan),
+        kept_rps=np.where(known, kept, np.nan),
+        settled=seen.steady_s >= _patience_s(horizon_s, policy.patience_ratio),
         outlook=seen,
         cold_start_s=cold_s,
         forecast=forecast,
@@ -89,6 +100,15 @@ def _horizon_s(model: IntArray, cold_s: FloatArray, may_run: BoolArray, count: i
     horizon = np.zeros(count)
     np.maximum.at(horizon, model[may_run], cold_s[may_run])
     return horizon
+
+
+def _patience_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:
+    """Return how long a load has to be steady before fewer replicas are worth a change.
+
+    Beside the price of a change: until forecasts from before it have been scored.
+    """
+    scored_s = 2.0 * BUCKET_S * np.minimum(horizon_s / BUCKET_S, 1.0)
+    return patience_ratio * horizon_s + scored_s
 
 
 def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -> FloatArray:

@@ -64,7 +64,11 @@ class Policy:
     down_window_s : float
         A count falls only below what the peak demand of this many seconds needs. [s]
     down_hysteresis_ratio : float
-        Demand is taken this much larger when a smaller plan is considered.
+        Demand is taken this much larger when a smaller plan is considered, on top of
+        what isn't known of it.
+    patience_ratio : float
+        A count falls only once the load has been steady for so many cold starts: at 1,
+        replicas that aren't needed have cost what starting them again would.
     change_price_ratio : float
         A cheaper mix must save at least this share of the model's cost.
     zero_after_s : float
@@ -80,7 +84,8 @@ class Policy:
 
     stability_margin_ratio: float = 0.1
     down_window_s: float = 60.0
-    down_hysteresis_ratio: float = 0.1
+    down_hysteresis_ratio: float = 0.02
+    patience_ratio: float = 1.0
     change_price_ratio: float = 0.05
     zero_after_s: float = 600.0
     observation_window_s: float = 60.0
@@ -153,6 +158,8 @@ class PlanState:
         What demand is forecast from.
     starts : ColdStartState
         What cold starts were learned from.
+    full_since_s : ndarray, shape (variants,)
+        Since when a variant's engines have been full; NaN: they aren't. [s]
     """
 
     model_names: tuple[str, ...]
@@ -166,6 +173,7 @@ class PlanState:
     estimator: EstimatorState
     forecast: ForecastState = field(default_factory=ForecastState.empty)
     starts: ColdStartState = field(default_factory=ColdStartState.empty)
+    full_since_s: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def empty(cls) -> "PlanState":

@@ -26,11 +26,13 @@ MEMORY_BUCKETS = 120.0
 SHARPNESS = 16.0
 # A quantile moves by this share of the spread when a forecast was wrong about it.
 STEP = 0.1
+APART_STEPS = 2.0
 MEDIAN = 0.5
 # A season is believed within this factor.
 LARGEST_SEASON = 8.0
 # A trend is followed as far as it stands out of the noise of its two means.
 TREND_SIGMAS = 1.0
+STEADY_SIGMAS = 4.0
 # An error is put down to the forecast only where counting alone wouldn't make it.
 NOISE_FACTOR = 1.25
 # Buckets without a reading after which what was said of them is forgotten.
@@ -47,18 +49,21 @@ class Outlook(Columns):
         The rate now, and its standard error.
     expected_rps : ndarray
         The forecast at the horizon.
-    upper_rps, lower_rps : ndarray
-        Quantiles of the rate at the horizon; of the rate itself, not of what will be
-        counted in some seconds of it.
+    upper_rps, surely_rps : ndarray
+        Two quantiles of the rate at the horizon, to buy for and to keep; of the rate
+        itself, not of what will be counted in some seconds of it.
     dispersion : ndarray
         Index of dispersion of arrivals.
+    steady_s : ndarray
+        For how long the rate has been what it is. [s]
     """
 
     level_rps: FloatArray
     error_rps: FloatArray
+    steady_s: FloatArray
     expected_rps: FloatArray
     upper_rps: FloatArray
-    lower_rps: FloatArray
+    surely_rps: FloatArray
     dispersion: FloatArray
 
 
@@ -131,7 +136,7 @@ def outlook(
     window_s: float,
     horizon_s: FloatArray,
     upper_ratio: FloatArray,
-    lower_ratio: FloatArray,
+    surely_ratio: FloatArray,
 ) -> Outlook:
     """Return the rate now and at the horizon.
 
@@ -142,37 +147,39 @@ def outlook(
         As in `observe`. [s]
     horizon_s : array, shape (M,), >= 0
         [s]
-    upper_ratio, lower_ratio : array, shape (M,), in (0, 1)
+    upper_ratio, surely_ratio : array, shape (M,), in [0.5, 1)
         Quantiles that are asked for.
 
     Notes
     -----
     Quantiles of the error are those of counts over a bucket, whose own noise, λ I / B,
-    the queueing model accounts for already: its variance is taken off.
+    the queueing model accounts for already: it is taken off, and a quarter more, so that
+    the noise of the quantiles themselves doesn't show.
     """
     level = level_now(state.level, now_s=now_s, window_s=window_s)
     steps, part = _steps(horizon_s)
     experts = _experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
     ahead = _mix(experts, state.loss)
     expected = np.maximum(level.rate_rps + part * (ahead - level.rate_rps), 0.0)
-    noise = np.sqrt(state.level.dispersion * np.maximum(expected, 0.0) / (BUCKET_S + window_s))
+    noise = np.sqrt(state.level.dispersion * expected / max(BUCKET_S, window_s))
 
     def quantile(ratio: FloatArray) -> FloatArray:
         z = normal_quantile(ratio)
         offset = part * error_quantile_rps(state, ratio)
         counted = NOISE_FACTOR * z * noise
-        rest = np.sqrt(np.maximum(offset**2 - counted**2, 0.0)) * np.sign(offset)
-        # An upper quantile below the middle says that forecasts run high: not used here.
-        rest = np.where(np.sign(rest) == np.sign(z), rest, 0.0)
-        own = z * level.error_rps
-        return np.asarray(np.maximum(expected + np.sign(z) * np.hypot(rest, own), 0.0))
+        rest = np.maximum(offset - counted, 0.0)
+        return np.asarray(expected + np.hypot(rest, z * level.error_rps))
 
+    upper = quantile(upper_ratio)
+    # Quantiles move by steps: what is kept stands above what is bought by more than one.
+    apart = APART_STEPS * STEP * part * np.nan_to_num(state.spread_rps)
     return Outlook(
         level_rps=level.rate_rps,
         error_rps=level.error_rps,
+        steady_s=level.memory_s,
         expected_rps=expected,
-        upper_rps=quantile(upper_ratio),
-        lower_rps=quantile(lower_ratio),
+        upper_rps=upper,
+        surely_rps=np.maximum(quantile(surely_ratio), upper + apart),
         dispersion=state.level.dispersion,
     )
 
@@ -247,9 +254,10 @@ def _in_season(
 def _scored(state: ForecastState, came_rps: FloatArray) -> ForecastState:
     said = state.said_rps[:, state.turn]
     miss = came_rps[:, None] - said
-    gain = 1.0 / MEMORY_BUCKETS
-    loss = _followed(state.loss, np.abs(miss[:, :EXPERTS]), gain)
     error = miss[:, EXPERTS]
+    scores = state.scores + np.isfinite(error)
+    gain = 1.0 / np.clip(scores, 1.0, MEMORY_BUCKETS)
+    loss = _followed(state.loss, np.abs(miss[:, :EXPERTS]), gain[:, None])
     spread = _followed(state.spread_rps, np.abs(error), gain)
     above = error[:, None] > state.offset_ratio * state.spread_rps[:, None]
     # Online quantiles: the step balances where the quantile's share of errors is above.
@@ -257,10 +265,10 @@ def _scored(state: ForecastState, came_rps: FloatArray) -> ForecastState:
     # The middle is the experts' own affair: shifting it would chase the last burst.
     move = STEP * (above - wanted) * (wanted != MEDIAN)
     offset = state.offset_ratio + np.where(np.isfinite(error)[:, None], move, 0.0)
-    return replace(state, loss=loss, spread_rps=spread, offset_ratio=offset)
+    return replace(state, scores=scores, loss=loss, spread_rps=spread, offset_ratio=offset)
 
 
-def _followed(mean: FloatArray, value: FloatArray, gain: float) -> FloatArray:
+def _followed(mean: FloatArray, value: FloatArray, gain: FloatArray) -> FloatArray:
     moved = np.where(np.isnan(mean), value, mean + gain * (value - mean))
     return np.where(np.isnan(value), mean, moved)
 
@@ -274,13 +282,13 @@ def _experts(
     experts = np.empty((len(rate), EXPERTS))
     experts[:, Expert.LAST] = state.level.last_rps
     experts[:, Expert.LEVEL] = rate
-    experts[:, Expert.TREND] = _trend(state, window_s=window_s, ahead_s=ahead_s, rate_rps=rate)
+    experts[:, Expert.TREND] = _trend(state, level, window_s=window_s, ahead_s=ahead_s)
     experts[:, Expert.SEASON] = _season(state, rate, now_unix_s=now_unix_s, ahead_s=ahead_s)
     return experts
 
 
 def _trend(
-    state: ForecastState, *, window_s: float, ahead_s: FloatArray, rate_rps: FloatArray
+    state: ForecastState, level: Level, *, window_s: float, ahead_s: FloatArray
 ) -> FloatArray:
     """Return the rate that the last two stretches of a horizon's length point to.
 
@@ -290,7 +298,7 @@ def _trend(
     spans = 2 ** np.arange(1, state.level.total_rps.shape[1] + 1)
     wanted = np.maximum(ahead_s / (2.0 * window_s), 4.0)
     column = np.clip(np.searchsorted(spans, wanted), 0, len(spans) - 2)
-    row = np.arange(len(rate_rps))
+    row = np.arange(len(level))
     count, both = state.level.number[row, column], state.level.number[row, column + 1]
     total, whole = state.level.total_rps[row, column], state.level.total_rps[row, column + 1]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -298,11 +306,13 @@ def _trend(
         length_s = count * window_s
         noise = np.sqrt(2.0 * state.level.dispersion * np.maximum(newer, 1e-9) / length_s)
         rise = newer - older
-        clear = np.sign(rise) * np.maximum(np.abs(rise) - TREND_SIGMAS * noise, 0.0)
+        # A level that has been steady for long says that there is no trend.
+        sigmas = np.where(level.memory_s >= 4.0 * length_s, STEADY_SIGMAS, TREND_SIGMAS)
+        clear = np.sign(rise) * np.maximum(np.abs(rise) - sigmas * noise, 0.0)
         slope = clear / length_s
         pointed = newer + slope * (length_s / 2.0 + ahead_s)
     full = (both == spans[column + 1]) & np.isfinite(pointed) & (clear != 0.0)
-    return np.where(full, np.maximum(pointed, 0.0), rate_rps)
+    return np.where(full, np.maximum(pointed, 0.0), level.rate_rps)
 
 
 def _season(

@@ -49,6 +49,8 @@ class ForecastState:
         place in the ring. [requests/s]
     turn : int
         Place in the ring of the bucket that is being filled.
+    scores : ndarray, shape (M,)
+        Buckets that were forecast and came.
     loss : ndarray, shape (M, EXPERTS)
         Mean absolute error of each expert; NaN: not known. [requests/s]
     spread_rps : ndarray, shape (M,)
@@ -67,6 +69,7 @@ class ForecastState:
     bucket_weight_s: FloatArray
     said_rps: FloatArray
     turn: int
+    scores: FloatArray
     loss: FloatArray
     spread_rps: FloatArray
     offset_ratio: FloatArray
@@ -86,6 +89,7 @@ class ForecastState:
             bucket_weight_s=np.zeros(count),
             said_rps=np.full((count, STEPS, EXPERTS + 1), np.nan),
             turn=0,
+            scores=np.zeros(count),
             loss=np.full((count, EXPERTS), np.nan),
             spread_rps=np.full(count, np.nan),
             offset_ratio=np.zeros((count, len(QUANTILES))),

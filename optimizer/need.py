@@ -12,13 +12,14 @@ import numpy as np
 from .ahead import Ahead
 from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
+from .overload import overload
 from .saturation import Headroom, Stock, headroom
 from .sizing import SizingStatus, largest_arrival_rate
 from .stabilization import DemandMemory, remember_demand
 
 __all__ = ["TRICKLE_RPS", "Capacity", "Need", "all_of", "any_of", "replica_capacity", "required"]
 
-# Requests that wait at the router are to be served within this time by what is added.
+# Requests that wait are to be served within this time by what is added.
 DRAIN_S = 30.0
 # A model that may not go to zero needs one replica even without demand.
 TRICKLE_RPS = 1e-6
@@ -40,11 +41,13 @@ class Need:
 
     known: BoolArray
     now_rps: FloatArray
+    kept_rps: FloatArray  # that fewer replicas must still carry
     memory: DemandMemory
     demand_replicas: FloatArray
     saturation_replicas: FloatArray
     by_saturation: BoolArray  # models whose need the engines' state decided
     removable: IntArray  # replicas that may go at once, per variant
+    full_since_s: FloatArray  # per variant; NaN: not full
 
 
 def replica_capacity(request: PlanRequest) -> Capacity:
@@ -96,10 +99,15 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
     by_stock = np.bincount(model, weights=asked * rate, minlength=count)
     trusted = all_of(model, variants.trust >= Trust.LEARNED, count)
-    # A trusted model is overruled only by engines that are full, an untrusted one always.
-    overruled = any_of(model, stock.saturated, count)
+    # A trusted model is overruled only by engines that stay full, an untrusted one always.
+    full = overload(request, stock, rate_rps=rate, cold_start_s=ahead.cold_start_s)
+    backlog = np.bincount(model, weights=full.backlog_requests, minlength=count)
+    by_memory = any_of(model, full.by_memory, count)
+    lasting = np.where(by_memory, by_stock, np.nan_to_num(offered) + backlog / DRAIN_S)
+    by_stock = np.where(trusted, lasting, by_stock)
     measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
-    use_stock = measured & np.where(trusted, overruled & (by_stock > offered), True)
+    overruled = any_of(model, full.lasting, count) & (by_stock > offered)
+    use_stock = measured & (~trusted | overruled)
     now = np.where(use_stock, by_stock, np.nan_to_num(offered))
     memory = remember_demand(
         request.state,
@@ -110,21 +118,28 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     )
     idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
     # Nobody who asks for a model that has no replica: nothing wakes it, a restart least of all.
-    there = np.bincount(model, weights=variants.current_replicas, minlength=count) > 0
-    idle |= ~there & ~asked_for
+    some = np.bincount(model, weights=variants.current_replicas, minlength=count) > 0
+    idle |= ~some & ~asked_for
     # A count of zero has an error too, but nobody who asks needs no replica.
     now = np.where(idle & known, np.where(asked_for, now, 0.0), np.maximum(now, TRICKLE_RPS))
+    kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.peak_rps, now))
+    kept = np.where(idle & known, now, kept)
+    # What is there stays until the load has settled: a plan with less isn't looked for.
+    there = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
+    kept = np.where(ahead.settled | idle, kept, np.maximum(kept, there))
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.ceil(np.where(known, offered, np.nan)[model] / rate)
         alone = np.where((rate > 0) & capacity.known, alone, np.nan)
     return Need(
         known=known,
         now_rps=now,
+        kept_rps=kept,
         memory=memory,
         demand_replicas=alone,
         saturation_replicas=stock.needed_replicas,
         by_saturation=use_stock,
         removable=_removable(request, stock, asked_for),
+        full_since_s=full.since_s,
     )
 
 

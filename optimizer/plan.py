@@ -70,7 +70,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         highest=highest,
         removable=need.removable,
         need_rps=need.now_rps,
-        peak_rps=np.fmax(need.memory.peak_rps, need.now_rps),
+        peak_rps=need.kept_rps,
         policy=request.policy,
     )
     settled = _by_the_paper(request, settled, lowest, highest)
@@ -213,6 +213,7 @@ def _state(
         estimator=estimator,
         forecast=ahead.forecast,
         starts=ahead.starts,
+        full_since_s=need.full_since_s,
     )
 
 

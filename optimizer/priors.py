@@ -23,7 +23,7 @@ import numpy as np
 from .domain import FloatArray, IntArray, ServiceProfiles
 from .step_law import profiles_of
 
-__all__ = ["ModelSize", "model_size", "prior_profiles"]
+__all__ = ["ModelSize", "accelerator_of", "model_size", "prior_profiles"]
 
 
 class Accelerator(NamedTuple):
@@ -188,11 +188,17 @@ def prior_profiles(
 
 
 def _device(name: str) -> tuple[float, float]:
-    """Return bandwidth and compute rate of the accelerator that `name` contains.
+    """Return bandwidth and compute rate of the accelerator that `name` contains."""
+    known = accelerator_of(name)
+    return ACCELERATORS[known] if known else (np.nan, np.nan)
+
+
+def accelerator_of(name: str) -> str:
+    """Return the listed accelerator that `name` contains, "" if none.
 
     The longest listed name decides: "NVIDIA-GH200-480GB" isn't an H200.
     """
     text = re.sub(r"[_\s]", "-", name.upper()).replace("GAUDI-", "GAUDI")
     words = set(re.split(r"[^A-Z0-9]+", text))
     found = [known for known in ACCELERATORS if known in words]
-    return ACCELERATORS[max(found, key=len)] if found else (np.nan, np.nan)
+    return max(found, key=len) if found else ""

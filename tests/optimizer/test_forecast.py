@@ -33,7 +33,7 @@ def run(rates, *, horizon_s=120.0, window_s=WINDOW_S, tick_s=TICK_S, unix_s=MOND
                 state,
                 horizon_s=horizon,
                 upper_ratio=np.full(models, upper),
-                lower_ratio=np.full(models, 1.0 - upper),
+                surely_ratio=np.full(models, (1.0 + upper) / 2.0),
                 **clock,
             ),
         )
@@ -126,6 +126,6 @@ def test_a_gap_in_the_readings_is_survived(gap_s):
         state, names=names, rate_rps=7.0 * one, horizon_s=60.0 * one, steady=one > 0, **clock
     )
     seen = outlook(
-        state, horizon_s=60.0 * one, upper_ratio=0.9 * one, lower_ratio=0.1 * one, **clock
+        state, horizon_s=60.0 * one, upper_ratio=0.9 * one, surely_ratio=0.95 * one, **clock
     )
     assert seen.expected_rps[0] == pytest.approx(7.0, rel=0.01)
