@@ -27,7 +27,8 @@ class Ahead:
 
     `offered_rps` is what to have replicas for, `kept_rps` what fewer of them must still
     carry; NaN: nothing was read. `settled` says where the load has been steady for long
-    enough that fewer are worth a change. `cold_start_s` is per variant.
+    enough that fewer are worth a change. `cold_start_s` is per variant, and so is
+    `dispersion`, of what arrives at one of its replicas.
     """
 
     offered_rps: FloatArray
@@ -35,6 +36,7 @@ class Ahead:
     settled: BoolArray
     outlook: Outlook
     cold_start_s: FloatArray
+    dispersion: FloatArray
     forecast: ForecastState
     starts: ColdStartState
 
@@ -90,6 +92,7 @@ def look_ahead(request: PlanRequest) -> Ahead:
         settled=seen.steady_s >= _patience_s(horizon_s, policy.patience_ratio),
         outlook=seen,
         cold_start_s=cold_s,
+        dispersion=_at_one_replica(request, seen),
         forecast=forecast,
         starts=starts,
     )
@@ -109,6 +112,23 @@ def _patience_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:
     """
     scored_s = 2.0 * BUCKET_S * np.minimum(horizon_s / BUCKET_S, 1.0)
     return patience_ratio * horizon_s + scored_s
+
+
+def _at_one_replica(request: PlanRequest, seen: Outlook) -> FloatArray:
+    """Return the index of dispersion at one of as many replicas as the level needs.
+
+    Their number follows from concurrency alone, in whole powers of two: what is sized
+    with it must not move with every reading.
+    """
+    model, work, profiles = request.variants.model, request.workloads, request.profiles
+    slots = request.limits.max_batch_size.astype(np.float64)
+    stay_s = work.output_tokens_mean * (profiles.iteration_base_s + slots * profiles.decode_slope_s)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        number = np.log2(np.maximum(seen.level_rps[model] * stay_s / slots, 1.0))
+    number = 2.0 ** np.floor(np.where(np.isfinite(number), number, 0.0))
+    # A quarter more or less of dispersion is noise of its estimate.
+    coarse = 2.0 ** (np.round(2.0 * np.log2(seen.dispersion)) / 2.0)
+    return 1.0 + (coarse[model] - 1.0) / number
 
 
 def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -> FloatArray:

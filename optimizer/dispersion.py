@@ -13,7 +13,10 @@ import numpy as np
 from .domain import Columns, FloatArray
 from .service import RequestWork
 
-__all__ = ["WorkMoments", "clustering", "queue_variability", "work_moments"]
+__all__ = ["WorkMoments", "clustering", "peers_within", "queue_variability", "work_moments"]
+
+# Makes the bound of `peers_within` at short times an approximation (checked in the tests).
+_SHORT_TIMES = 0.65
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +65,9 @@ def work_moments(work: RequestWork, base_share_s: FloatArray) -> WorkMoments:
     )
 
 
-def clustering(work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray) -> FloatArray:
+def clustering(
+    work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray, arrivals: FloatArray
+) -> FloatArray:
     """Return the mean size of the clusters in which requests seem to arrive, >= 1.
 
     Parameters
@@ -72,6 +77,8 @@ def clustering(work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray) 
         Arrival rate λ, with λ S < 1. [requests/s]
     full_batch : array, shape (V,), >= 1
         Requests in service at the limit.
+    arrivals : array, shape (V,), >= 1
+        Index of dispersion of arrivals, I: 1 for Poisson.
 
     Returns
     -------
@@ -86,7 +93,10 @@ def clustering(work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray) 
 
         E[w²] L / (2 E[w] J (1 - λ S)).
 
-    The base share is the one at which requests end as fast as they arrive.
+    The base share is the one at which requests end as fast as they arrive. Arrivals that
+    are more clustered than Poisson add to the variance of the work that comes as the
+    work's own does: E[w²] becomes E[w²] + (I - 1) E[w]² (Allen and Cunneen's
+    (I + CV²) / (1 + CV²)).
 
     References
     ----------
@@ -99,15 +109,47 @@ def clustering(work: RequestWork, rate_rps: FloatArray, full_batch: FloatArray) 
     balanced = (1.0 / rate_rps - work.prefill_s - work.decode_s) / steps
     moments = work_moments(work, np.maximum(balanced, work.iteration_base_s / full_batch))
     free = 1.0 - rate_rps * work.prefill_s
-    size = moments.second * steps / (2.0 * moments.mean * moments.remaining * free)
+    second = moments.second + (arrivals - 1.0) * moments.mean**2
+    size = second * steps / (2.0 * moments.mean * moments.remaining * free)
     return np.clip(size, 1.0, np.maximum(full_batch, 1.0))
 
 
-def queue_variability(work: RequestWork, full_batch: FloatArray) -> FloatArray:
-    """Return E[w²] / 2 E[w]², by which waits exceed those of exponential work.
+def peers_within(arrivals: FloatArray, intervals: FloatArray) -> FloatArray:
+    """Return how many more requests than on average follow one within a time.
 
-    This is the M/G/1 factor (1 + CV²) / 2 that Allen and Cunneen carry over to many
-    servers [1]_, for the work of requests in a full batch.
+    Parameters
+    ----------
+    arrivals : array, shape (V,), >= 1
+        Index of dispersion of arrivals, I.
+    intervals : array, shape (V,), > 0
+        The time, in mean intervals between arrivals, m.
+
+    Notes
+    -----
+    Arrivals are taken for a renewal process with gamma intervals of CV² = I, as measured
+    in production [1]_. The excess of its renewal function is (I - 1) / 2 in the long run
+    and (m / I)^(1/I) / (1 - (m / I)^(1/I)) at once; both are bounds, and the reciprocals
+    are added.
+
+    References
+    ----------
+    .. [1] Y. Wang et al., "BurstGPT: A real-world workload dataset to optimize LLM
+       serving systems", KDD 2025.
+    """
+    share = np.maximum(intervals / arrivals, np.finfo(np.float64).tiny) ** (-1.0 / arrivals)
+    at_once = _SHORT_TIMES * np.maximum(share - 1.0, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.where(arrivals > 1.0, 1.0 / (at_once + 2.0 / (arrivals - 1.0)), 0.0)
+
+
+def queue_variability(
+    work: RequestWork, full_batch: FloatArray, arrivals: FloatArray
+) -> FloatArray:
+    """Return (I + CV²) / 2, by which waits exceed those of exponential work.
+
+    CV is that of the work of requests in a full batch, I the index of dispersion of
+    arrivals: the factor that Allen and Cunneen carry over from M/G/1 to many servers and
+    general arrivals [1]_. `arrivals` has shape (V,).
 
     References
     ----------
@@ -115,4 +157,4 @@ def queue_variability(work: RequestWork, full_batch: FloatArray) -> FloatArray:
        Science Applications", 2nd ed., Academic Press 1990, section 5.3.
     """
     moments = work_moments(work, work.iteration_base_s / full_batch)
-    return moments.second / (2.0 * moments.mean**2)
+    return (moments.second / moments.mean**2 + arrivals - 1.0) / 2.0

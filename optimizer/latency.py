@@ -115,6 +115,7 @@ def predict(
     arrival_rate_rps: FloatArray,
     *,
     percentile_ratio: FloatArray,
+    dispersion: FloatArray | None = None,
 ) -> Prediction:
     """Return the latencies of one replica of each variant.
 
@@ -127,6 +128,8 @@ def predict(
         What arrives at one replica. [requests/s]
     percentile_ratio : array, shape (V,), in [0, 1)
         Percentile of `ttft_s` and `itl_s`; 0 gives their means.
+    dispersion : array, shape (V,), >= 1, optional
+        Index of dispersion of what arrives at one replica; absent: 1, Poisson.
 
     Returns
     -------
@@ -144,7 +147,7 @@ def predict(
     known &= ~np.isnan(arrival_rate_rps) & ~np.isnan(percentile_ratio)
     columns = {f.name: np.full(len(profiles), np.nan) for f in fields(Prediction)}
     columns["overloaded"] = np.zeros(len(profiles), dtype=np.bool_)
-    for block in blocks(profiles, workloads, limits, known):
+    for block in blocks(profiles, workloads, limits, known, dispersion=dispersion):
         part = _predict(block, arrival_rate_rps[block.rows], percentile_ratio[block.rows])
         for name, column in columns.items():
             column[block.rows] = getattr(part, name)
@@ -152,13 +155,19 @@ def predict(
 
 
 def blocks(
-    profiles: ServiceProfiles, workloads: Workloads, limits: EngineLimits, chosen: BoolArray
+    profiles: ServiceProfiles,
+    workloads: Workloads,
+    limits: EngineLimits,
+    chosen: BoolArray,
+    *,
+    dispersion: FloatArray | None = None,
 ) -> Iterator[Block]:
     """Yield the chosen variants in blocks of alike sizes, with their tables."""
     index = np.flatnonzero(chosen)
     workloads, limits, profiles = workloads.take(index), limits.take(index), profiles.take(index)
     work = build_work(profiles, workloads, limits)
-    replica = build_replica(work, workloads, limits)
+    scattered = None if dispersion is None else dispersion[index]
+    replica = build_replica(work, workloads, limits, dispersion=scattered)
     context = mean_context_tokens(workloads, work)
     order = np.lexsort((replica.last, replica.felt))
     start = 0
@@ -205,6 +214,8 @@ def _load(block: Block, stationary: Stationary) -> Load:
         budget_s=np.where(costs, left, np.inf) * np.where(costs, work.prompt_token_s, 1.0),
         full_step_s=replica.full_batch / (replica.full_rate_rps * steps),
         full_prompt_share=replica.full_rate_rps * work.prefill_s,
+        arrivals=replica.arrivals,
+        rate_rps=stationary.throughput_rps,
     )
 
 

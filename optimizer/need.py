@@ -50,14 +50,20 @@ class Need:
     full_since_s: FloatArray  # per variant; NaN: not full
 
 
-def replica_capacity(request: PlanRequest) -> Capacity:
-    """Size one replica of each variant; where no variant can hold the SLO, for stability."""
+def replica_capacity(request: PlanRequest, ahead: Ahead) -> Capacity:
+    """Size one replica of each variant; where no variant can hold the SLO, for stability.
+
+    Of arrivals with index of dispersion I, split over n replicas at random, one replica
+    sees 1 + (I - 1) / n. n is what the demand needs, not what is there: or capacity would
+    move with the count that it decides.
+    """
     sizing = largest_arrival_rate(
         request.profiles,
         request.workloads,
         request.limits,
         request.slo,
         stability_margin_ratio=request.policy.stability_margin_ratio,
+        dispersion=ahead.dispersion,
     )
     feasible = sizing.status == SizingStatus.OK
     model, count = request.variants.model, len(request.model_names)

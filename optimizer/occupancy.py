@@ -73,6 +73,8 @@ class Replica(Columns):
         is small. [s]
     variability : ndarray
         Of the queue, see `dispersion`.
+    arrivals : ndarray, >= 1
+        Index of dispersion of what arrives at the replica.
     queue_limit : ndarray
         Requests that may wait beside those in service.
     felt : ndarray of bool
@@ -87,6 +89,7 @@ class Replica(Columns):
     full_rate_rps: FloatArray
     recompute_s: FloatArray
     variability: FloatArray
+    arrivals: FloatArray
     queue_limit: FloatArray
     felt: BoolArray
 
@@ -137,7 +140,13 @@ def build_work(
     return request_work(profiles, workloads, prefill_steps(workloads, limits, alone))
 
 
-def build_replica(work: RequestWork, workloads: Workloads, limits: EngineLimits) -> Replica:
+def build_replica(
+    work: RequestWork,
+    workloads: Workloads,
+    limits: EngineLimits,
+    *,
+    dispersion: FloatArray | None = None,
+) -> Replica:
     """Return the limits of the chain and what happens at them.
 
     Notes
@@ -149,6 +158,7 @@ def build_replica(work: RequestWork, workloads: Workloads, limits: EngineLimits)
     without an end.
     """
     bounds = slots(workloads, limits, work)
+    arrivals = np.ones(len(workloads)) if dispersion is None else np.maximum(dispersion, 1.0)
     scale = np.maximum(bounds.memory_scale, _LEAST_SPREAD * np.minimum(bounds.memory, _MANY))
     reach = np.ceil(np.minimum(bounds.memory + _SCALES_BEYOND * scale, _MANY))
     last = np.clip(np.minimum(bounds.walls, reach), 1.0, _MANY)
@@ -166,7 +176,8 @@ def build_replica(work: RequestWork, workloads: Workloads, limits: EngineLimits)
         full_batch=full_batch,
         full_rate_rps=full_batch / (steps * work.iteration_base_s + full_batch * each),
         recompute_s=repeated,
-        variability=queue_variability(work, full_batch),
+        variability=queue_variability(work, full_batch, arrivals),
+        arrivals=arrivals,
         queue_limit=limits.max_queue_size.astype(np.float64),
         felt=bounds.memory - _UNFELT * scale < last,
     )
@@ -225,7 +236,7 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
     """
     replica, work = states.replica, states.work
     carried = np.minimum(arrival_rate_rps, replica.full_rate_rps)
-    size = clustering(work, carried, replica.full_batch)[:, None]
+    size = clustering(work, carried, replica.full_batch, replica.arrivals)[:, None]
     going_on = 1.0 - 1.0 / size
     prompts = (carried * work.prefill_s)[:, None]
     # In place from here on: these tables are what the time goes into.

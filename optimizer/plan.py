@@ -59,8 +59,8 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
 
 def _plan_ordered(request: PlanRequest) -> Plan:
     request, estimator = with_learned_profiles(request)
-    capacity = replica_capacity(request)
     ahead = look_ahead(request)
+    capacity = replica_capacity(request, ahead)
     need = required(request, capacity, ahead)
     lowest, highest, frozen = _bounds(request, need)
     settled = settle(
@@ -76,7 +76,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     settled = _by_the_paper(request, settled, lowest, highest)
     desired = settled.desired
     share_rps = _shares(request, desired, capacity.rate_rps)
-    prediction = _predict(request, desired, share_rps)
+    prediction = _predict(request, ahead, desired, share_rps)
     return Plan(
         desired=desired,
         binding=_binding(request, settled, capacity, need, frozen, highest),
@@ -178,7 +178,9 @@ def _utilization(request: PlanRequest, capacity: Capacity) -> FloatArray:
     return np.asarray(ratio[model])
 
 
-def _predict(request: PlanRequest, counts: IntArray, share_rps: FloatArray) -> Prediction:
+def _predict(
+    request: PlanRequest, ahead: Ahead, counts: IntArray, share_rps: FloatArray
+) -> Prediction:
     """Predict latencies of one replica at its share of the planned traffic."""
     each = np.divide(share_rps, counts, out=np.full(len(counts), np.nan), where=(counts > 0))
     return predict(
@@ -187,6 +189,7 @@ def _predict(request: PlanRequest, counts: IntArray, share_rps: FloatArray) -> P
         request.limits,
         each,
         percentile_ratio=request.slo.percentile_ratio,
+        dispersion=ahead.dispersion,
     )
 
 

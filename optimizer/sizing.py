@@ -101,6 +101,7 @@ def largest_arrival_rate(
     targets: SloTargets,
     *,
     stability_margin_ratio: float,
+    dispersion: FloatArray | None = None,
 ) -> Sizing:
     """Return the largest rate at which one replica of each variant meets its targets.
 
@@ -113,6 +114,8 @@ def largest_arrival_rate(
         On means where `percentile_ratio` is 0.
     stability_margin_ratio : float, in [0, 1)
         Share of the full service rate that is never planned with.
+    dispersion : array, shape (V,), >= 1, optional
+        Index of dispersion of what arrives at one replica; absent: 1, Poisson.
 
     Returns
     -------
@@ -132,7 +135,7 @@ def largest_arrival_rate(
     ttft, itl, stable = (np.full(count, np.nan) for _ in range(3))
     memory_bound, fits = np.zeros(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
     known = known_rows(profiles, workloads, limits, targets)
-    for block in blocks(profiles, workloads, limits, known):
+    for block in blocks(profiles, workloads, limits, known, dispersion=dispersion):
         rows, replica = block.rows, block.states.replica
         stable[rows] = (1.0 - stability_margin_ratio) * replica.full_rate_rps
         ttft[rows], itl[rows] = largest_rates(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .dispersion import peers_within
 from .domain import FloatArray
 from .first_token import Load
 from .queueing import Stationary
@@ -57,7 +58,8 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     over D gaps, and E[1/D] is larger than 1 / E[D]. With v the excess of the step that an
     arrival meets, bounded by the budget, E[T₀] = A + S + ρ (T + v). The variance is that
     of the level, less what a request's life averages out, plus that of the prompts in D
-    steps.
+    steps. Where arrivals cluster, those who come behind a request within its life, beyond
+    what is usual, put their prompts between its tokens.
     """
     s, shape, rho = work.prefill_s, work.prompt_shape, load.prompt_share
     steps = work.prefill_steps + work.decode_steps
@@ -66,19 +68,21 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     open_share = rho * (1.0 - stationary.waiting_ratio)
     per_gap, per_gap2 = _per_gap(work)
 
-    longer = rho * s * shape / (1.0 - open_share**2)
+    beside, behind = _others(load, step, steps)
+    longer = rho * s * (shape + 2.0 * beside) / (1.0 - open_share**2)
     room = np.maximum(floor + load.budget_s - step, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         bounded = np.where(np.isfinite(room), longer * room / (longer + room), longer)
     met = step + np.where(longer > 0.0, bounded, 0.0)
-    first = np.maximum(floor + s + rho * met - step, 0.0)
-    mean = step + first * open_share / (1.0 - open_share) * per_gap
+    first = np.maximum(floor + s * (1.0 + 2.0 * beside) + rho * met - step, 0.0)
+    later = s * (behind - beside)
+    mean = step + (first * open_share + later) / (1.0 - open_share) * per_gap
 
     base = work.iteration_base_s
     averaging = 1.0 / (1.0 + base / (3.0 * load.step_floor_s))
     level = load.step_floor_variance_s2 / (1.0 - rho) ** 2
     level3 = load.step_floor_third_s3 / (1.0 - rho) ** 3
-    noise = step * rho * s * shape / (1.0 - open_share) ** 2
+    noise = step * rho * s * (shape + 2.0 * behind) / (1.0 - open_share) ** 2
     noise3 = step * rho * s**2 * shape**3 / (1.0 - open_share) ** 3
     variance = level * averaging + noise * per_gap
     third = level3 * averaging**2 + noise3 * per_gap2
@@ -89,6 +93,12 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
         least_s=base,
         distribution=ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third),
     )
+
+
+def _others(load: Load, step_s: FloatArray, steps: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return how many beyond the usual follow a request within its step, and its life."""
+    in_step = np.maximum(load.rate_rps * step_s, 1e-9)
+    return peers_within(load.arrivals, in_step), peers_within(load.arrivals, in_step * steps)
 
 
 def _per_gap(work: RequestWork) -> tuple[FloatArray, FloatArray]:

@@ -3,8 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.dispersion import clustering, queue_variability, work_moments
+from optimizer.dispersion import clustering, peers_within, queue_variability, work_moments
+from optimizer.latency import predict
 from optimizer.occupancy import build_work
+from optimizer.sizing import largest_arrival_rate
 from tests.helpers.replicas import numerics, replicas
 
 ONE = np.ones(1)
@@ -33,7 +35,7 @@ class TestClustering:
     def test_pure_decoding_comes_as_it_arrives_whatever_its_lengths(self, shape):
         """Processor sharing is insensitive: only prompts and contexts make clusters."""
         work = build_work(*replicas(**DECODING, output_shape=shape))
-        assert clustering(work, np.array([5.0]), np.array([64.0]))[0] == pytest.approx(
+        assert clustering(work, np.array([5.0]), np.array([64.0]), ONE)[0] == pytest.approx(
             1.0, abs=0.01
         )
 
@@ -43,7 +45,7 @@ class TestClustering:
         """With decode free but for the base: V = 1/(1-ρ) + λ²E[S²] / 2(1-ρ)²."""
         work = build_work(*replicas(**DECODING | {"prefill_slope_s": 1e-4, "decode_slope_s": 0.0}))
         rate = share / work.prefill_s
-        size = clustering(work, rate, np.array([1e9]))[0]
+        size = clustering(work, rate, np.array([1e9]), ONE)[0]
         second = work.prompt_shape[0] * share**2
         expected = 1.0 / (1.0 - share) + second / (2.0 * (1.0 - share) ** 2)
         assert size == pytest.approx(expected, rel=0.02)
@@ -53,21 +55,52 @@ class TestClustering:
     def test_grows_with_the_rate_and_is_at_most_a_full_batch(self, share):
         work = build_work(*replicas(prompt_tokens_mean=4096.0))
         rates = share / work.prefill_s
-        slow, fast = (clustering(work, r, np.array([32.0]))[0] for r in (0.9 * rates, rates))
+        slow, fast = (clustering(work, r, np.array([32.0]), ONE)[0] for r in (0.9 * rates, rates))
         assert 1.0 <= slow <= fast + 1e-12 <= 32.0 + 1e-9
 
 
 class TestVariability:
     def test_even_work_halves_the_wait(self):
         work = build_work(*replicas(**DECODING, output_shape=1.0))
-        assert queue_variability(work, ONE * 64)[0] == pytest.approx(0.5, abs=0.01)
+        assert queue_variability(work, ONE * 64, ONE)[0] == pytest.approx(0.5, abs=0.01)
 
     def test_work_that_varies_like_an_exponential_leaves_it(self):
         work = build_work(*replicas(**DECODING, output_shape=2.0))
-        assert queue_variability(work, ONE * 64)[0] == pytest.approx(1.0, abs=0.01)
+        assert queue_variability(work, ONE * 64, ONE)[0] == pytest.approx(1.0, abs=0.01)
 
     def test_contexts_that_cost_make_long_outputs_worse(self):
         cheap, dear = (
             build_work(*replicas(output_tokens_mean=1000.0, kv_slope_s=s)) for s in (0.0, 1e-6)
         )
-        assert queue_variability(dear, ONE * 64)[0] > 2.0 * queue_variability(cheap, ONE * 64)[0]
+        assert (
+            queue_variability(dear, ONE * 64, ONE)[0]
+            > 2.0 * queue_variability(cheap, ONE * 64, ONE)[0]
+        )
+
+
+class TestClusteredArrivals:
+    @pytest.mark.parametrize("cv2", [2.0, 4.0, 16.0])
+    @pytest.mark.parametrize("intervals", [0.05, 0.15, 0.5, 3.0])
+    def test_followers_within_a_time_are_those_of_gamma_intervals(self, cv2, intervals):
+        random = np.random.default_rng(4)
+        arrivals = np.cumsum(random.gamma(1.0 / cv2, cv2, 200_000))
+        last = np.searchsorted(arrivals, arrivals + intervals, side="right")
+        counted = (last - np.arange(1, len(arrivals) + 1)).mean() - intervals
+        found = peers_within(np.array([cv2]), np.array([intervals]))[0]
+        assert found == pytest.approx(counted, rel=0.25)
+
+    def test_poisson_arrivals_have_no_more_followers_than_usual(self):
+        assert peers_within(ONE, ONE)[0] == 0.0
+
+    def test_waits_are_longer_the_more_arrivals_cluster(self):
+        busy = replicas(max_batch_size=np.full(4, 64))
+        scattered = np.array([1.0, 2.0, 4.0, 16.0])
+        found = predict(
+            *busy, np.full(4, 15.0), percentile_ratio=np.full(4, 0.95), dispersion=scattered
+        )
+        assert np.all(np.diff(found.ttft_s) > 0)
+        assert np.all(np.diff(found.mean_queue_length) > 0)
+        sized = largest_arrival_rate(
+            *busy, busy.targets(ttft_s=0.3), stability_margin_ratio=0.1, dispersion=scattered
+        )
+        assert np.all(np.diff(sized.rate_rps) < 0)
