@@ -28,8 +28,8 @@ models:
       H100: {alpha_ms: 6.5, beta_ms: 0.02, gamma_ms: 0.00005, max_batch_size: 128}
       L40S: {alpha_ms: 22, beta_ms: 0.06, gamma_ms: 0.0002, max_batch_size: 128}
 variants:
-  - {name: fast, model: m, accelerator: H100, max_replicas: 20}
-  - {name: slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20}
+  - {name: fast, model: m, accelerator: H100, max_replicas: 20, cold_start_s: 20}
+  - {name: slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20, cold_start_s: 20}
 """
 
 BUSY = {"prompt_tokens_mean": 1000.0, "prompt_tokens_second_moment": 2e6}
@@ -105,7 +105,7 @@ def test_it_comes_back_by_itself(catalog):
         _, memory = publish(catalog, quiet, memory, taken_s=taken_s)
     blind = [replica(0, f"f{i}", age_s=None) for i in range(4)]
     _, memory = publish(catalog, blind, memory, taken_s=1010.0)
-    for taken_s in (1015.0, 1020.0, 1040.0, 1060.0, 1080.0):
+    for taken_s in np.arange(1015.0, 1180.0, 5.0):
         publication, memory = publish(catalog, quiet, memory, taken_s=taken_s)
     assert desired(publication)[0] < 4
 
@@ -128,14 +128,14 @@ def test_starting_replicas_are_not_asked_for_twice(catalog):
 
 def test_order_of_declaration_decides_nothing():
     backwards = SETTINGS.replace("  - {name: fast", "  - {name: swap").replace(
-        "swap, model: m, accelerator: H100, max_replicas: 20}",
-        "slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20}",
+        "swap, model: m, accelerator: H100, max_replicas: 20, cold_start_s: 20}",
+        "slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20, cold_start_s: 20}",
     )
     head, _, _ = backwards.partition("variants:")
     reordered = head + (
         "variants:\n"
-        "  - {name: slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20}\n"
-        "  - {name: fast, model: m, accelerator: H100, max_replicas: 20}\n"
+        "  - {name: slow, model: m, accelerator: L40S, min_replicas: 0, max_replicas: 20, cold_start_s: 20}\n"
+        "  - {name: fast, model: m, accelerator: H100, max_replicas: 20, cold_start_s: 20}\n"
     )
     for rate in (5.0, 40.0, 75.0, 130.0):
         one, _ = publish(catalog_of(SETTINGS), [busy(0, "f0", rate)])
