@@ -19,6 +19,7 @@ examples:
   wva demo                         everything on this machine, no cluster, no GPU
   wva demo --duration 60 --json    the same for a minute, with a summary to script with
   wva serve --settings wva.yaml    the adapter itself
+  wva replay public-ramp           the decision beside HPA's, in simulated time
   wva check --settings wva.yaml    read the settings and say what is wrong with them
   wva doctor                       look at a cluster, before and after installing
   wva fit results/*.json           a performance profile from benchmark results
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_doctor(commands)
     _add_fit(commands)
+    _add_replay(commands)
     loop = commands.add_parser("_loop")  # the serving process starts it; not for people
     loop.add_argument("--settings", type=Path, required=True)
     loop.add_argument("--log-level", default="info")
@@ -165,6 +167,38 @@ def _at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is below 1")
     return value
+
+
+def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="a workload under one policy or several, in simulated time",
+        description="Simulate engines, pods and HPA under a scenario, once per policy and seed: "
+        "WVA with its own decision code beside what people use today, on the same requests.",
+    )
+    replay.add_argument("scenario", nargs="?", help="a YAML file, or a shipped one's name")
+    replay.add_argument(
+        "--policy",
+        action="append",
+        metavar="NAME",
+        help="may be repeated (default: wva, hpa-kv, static); --list names them",
+    )
+    replay.add_argument(
+        "--grid", action="append", metavar="NAME", help="all settings of a baseline's grid, too"
+    )
+    replay.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of each policy (default 3)"
+    )
+    replay.add_argument(
+        "--first-seed", type=int, default=1, metavar="N", help="seeds from here on (default 1)"
+    )
+    replay.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at once (default: as many as cores)"
+    )
+    replay.add_argument("--out", type=Path, metavar="DIR", help="write the results here")
+    replay.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    replay.add_argument("--list", action="store_true", help="name scenarios and policies")
+    replay.set_defaults(module="replay")
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:

@@ -192,6 +192,10 @@ class Page(Generic[Source]):
         numbers: list[float] = []
         for family in self._families:
             numbers.extend(family.read(source))
+        return self.text(numbers)
+
+    def text(self, numbers: Sequence[float]) -> str:
+        """Return the page with these numbers, one per sample."""
         parts = [
             f"{gap}{format_number(number)}" for gap, number in zip(self._gaps, numbers, strict=True)
         ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -16,7 +16,6 @@ from optimizer.errors import InvalidInputError
 
 from . import state
 from .engine import EngineSpec
-from .live import LiveEngine
 from .prometheus_text import (
     Family,
     Histogram,
@@ -46,11 +45,35 @@ class ServedModel:
     gpu_memory_utilization: float = 0.92
 
 
+class ShownEngine(Protocol):
+    """What a page shows of an engine."""
+
+    @property
+    def running(self) -> int:
+        """Requests in the batch."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        ...
+
+    @property
+    def kv_cache_usage_ratio(self) -> float:
+        """Blocks held over blocks there are."""
+        ...
+
+    @property
+    def meters(self) -> state.Meters:
+        """What the engine has counted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineMetrics:
     """Where the numbers are: the engine, and what was counted over its ended requests."""
 
-    engine: LiveEngine
+    engine: ShownEngine
     requests: RequestHistograms
 
 

@@ -1,18 +1,19 @@
 """The engines' part of a Snapshot, whatever it was read from; and how scraped pages become it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Readings, Reason, ReplicaState
+from .engines import EngineTable
 from .fleet import Fleet
 from .readings import replica_readings, variant_readings
 from .scrape import Scraper
 from .targets import Targets
 
-__all__ = ["EngineView", "scraped_view"]
+__all__ = ["EngineView", "engine_view", "scraped_view"]
 
 # What a replica that nobody lists as ready answers with while its process is up.
 _UP = (Reason.HTTP_STATUS, Reason.MALFORMED, Reason.WRONG_MODEL, Reason.UNKNOWN)
@@ -41,10 +42,32 @@ def scraped_view(
     A replica that couldn't be read this time stands with its last reading until that is
     `max_age_s` old.
     """
-    table, own = scraper.table, scraper.by_replica
+    rows = [[target.row for target in targets] for targets in scraper.by_replica]
+    return engine_view(
+        scraper.table,
+        rows,
+        scraper.dialect,
+        fleet,
+        variants=variants,
+        now_s=now_s,
+        max_age_s=max_age_s,
+    )
+
+
+def engine_view(
+    table: EngineTable,
+    rows: Sequence[Sequence[int]],
+    dialect: Sequence[str],
+    fleet: Fleet,
+    *,
+    variants: int,
+    now_s: float,
+    max_age_s: float,
+) -> EngineView:
+    """Return what a table says of the fleet; `rows` are those of each replica's targets."""
     count = len(fleet.replicas)
-    row = np.array([target.row for targets in own for target in targets], dtype=np.int64)
-    replica = np.repeat(np.arange(count), [len(targets) for targets in own]).astype(np.int64)
+    row = np.array([target for targets in rows for target in targets], dtype=np.int64)
+    replica = np.repeat(np.arange(count), [len(targets) for targets in rows]).astype(np.int64)
     replica_variant = np.array([one.variant for one in fleet.replicas], dtype=np.int64)
     age_s = now_s - table.read_s[row]
     fresh = age_s <= max_age_s  # NaN, never read, compares false
@@ -63,7 +86,7 @@ def scraped_view(
         variant=variant_readings(table, by_variant),
         current_replicas=fleet.current,
         ready_replicas=_ready(fleet, state, replica_variant, variants),
-        dialect=tuple(scraper.dialect),
+        dialect=tuple(dialect),
     )
 
 

@@ -1,0 +1,145 @@
+"""`wva replay`: a workload under one policy or several, in simulated time.
+
+The same requests, cluster and seeds for every policy. WVA decides with its own code; what
+surrounds it (engines, pods, HPA, KEDA) is the simulator's.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from adapter.errors import ConfigError
+from optimizer import InvalidInputError
+from simulator.compiled import has_numba
+from simulator.policies.table import GRIDS
+from simulator.scenario import Scenario, load_scenario, shipped_scenarios
+from simulator.summary import Summary
+
+from .replay_runs import CLAIRVOYANT, Job, known_policies, run_clairvoyant, run_jobs
+from .replay_settings import replay_settings
+from .replay_table import as_json, build_table
+
+__all__ = ["run"]
+
+DEFAULT_POLICIES = ("wva", "hpa-kv", "static")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay and print; exit with 2 where the scenario or a name is wrong."""
+    if options.list:
+        _list()
+        return 0
+    if options.scenario is None:
+        raise ConfigError("name a scenario: a file, or one of `wva replay --list`")
+    scenario = _scenario(options.scenario)
+    policies = tuple(dict.fromkeys(options.policy or DEFAULT_POLICIES))
+    _check_names(policies, options)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    console = Console(stderr=options.json)
+    if not has_numba():
+        console.print("numba isn't installed: this will be slow; pip install 'wva-adapter[sim]'")
+    results, frontier = _replay(scenario, policies, seeds, options, console)
+    document = as_json(
+        scenario.name,
+        seeds,
+        results,
+        settings_sha256=settings_sha256(scenario),
+        frontier=frontier,
+    )
+    if options.json:
+        print(json.dumps(document, indent=2))
+    else:
+        console.print(build_table(f"{scenario.name}, {len(seeds)} seeds", results))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        path = options.out / "results.json"
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        console.print(f"written: {path}")
+    return 0
+
+
+def settings_sha256(scenario: Scenario) -> str:
+    """Return the hash of the settings that WVA replayed with."""
+    text = replay_settings(scenario).model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _scenario(name: str) -> Scenario:
+    try:
+        return load_scenario(name)
+    except InvalidInputError as exc:
+        raise ConfigError(str(exc)) from exc
+
+
+def _check_names(policies: Sequence[str], options: argparse.Namespace) -> None:
+    known = known_policies()
+    for name in policies:
+        if name not in known:
+            raise ConfigError(f"--policy {name}: known are {', '.join(known)}")
+    for name in options.grid or ():
+        if name not in GRIDS:
+            raise ConfigError(f"--grid {name}: there are grids for {', '.join(GRIDS)}")
+    if options.seeds < 1:
+        raise ConfigError(f"--seeds {options.seeds}: at least 1")
+
+
+def _replay(
+    scenario: Scenario,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    options: argparse.Namespace,
+    console: Console,
+) -> tuple[dict[str, list[Summary]], list[tuple[float, float]]]:
+    jobs = [
+        Job(scenario=scenario, policy=policy, seed=seed)
+        for policy in policies
+        if policy != CLAIRVOYANT
+        for seed in seeds
+    ]
+    jobs += [
+        Job(scenario=scenario, policy=policy, seed=seed, setting=setting)
+        for policy in options.grid or ()
+        for setting in GRIDS[policy]
+        for seed in seeds
+    ]
+    workers = options.jobs or os.cpu_count() or 1
+    results: dict[str, list[Summary]] = {}
+    frontier: list[tuple[float, float]] = []
+    with _progress(console) as progress:
+        task = progress.add_task(scenario.name, total=len(jobs))
+        for summary in run_jobs(jobs, workers=workers, done=lambda _: progress.advance(task)):
+            results.setdefault(summary.policy, []).append(summary)
+        if CLAIRVOYANT in policies:
+            task = progress.add_task(CLAIRVOYANT, total=None)
+            best, frontier = run_clairvoyant(
+                scenario, seeds, workers=workers, done=lambda _: progress.advance(task)
+            )
+            progress.update(task, total=len(frontier) * len(seeds))
+            results[CLAIRVOYANT] = best
+    return results, frontier
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _list() -> None:
+    console = Console()
+    console.print("[bold]scenarios[/bold]")
+    for name in shipped_scenarios():
+        console.print(f"  {name:18} {load_scenario(name).about}", highlight=False)
+    console.print("[bold]policies[/bold]")
+    for name, about in known_policies().items():
+        console.print(f"  {name:18} {about}", highlight=False)

@@ -1,0 +1,129 @@
+"""The runs of a replay: scenario, policy and seed in, a summary out; several at once.
+
+Workers get names and make the rest themselves: policies aren't data.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapter.errors import ConfigError
+from simulator.closed_loop import PolicyFactory, play
+from simulator.policies.table import BASELINES, GRIDS, clairvoyant
+from simulator.scenario import Scenario
+from simulator.summary import Summary, summarize
+
+from .replay_settings import replay_settings
+from .replay_wva import wva_policy
+
+__all__ = ["CLAIRVOYANT", "OURS", "Job", "known_policies", "run_clairvoyant", "run_jobs"]
+
+OURS = {
+    "wva": "WVA behind stock HPA",
+    "wva-keda": "WVA behind KEDA, pushed",
+}
+CLAIRVOYANT = "clairvoyant"
+
+HEADROOM_STEP = 0.05
+LARGEST_HEADROOM = 1.0
+GOOD_ATTAINMENT = 0.99
+# Steps without any gain after which more headroom is given up.
+PATIENCE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run. `setting` names a row of the policy's grid, or the clairvoyant's headroom."""
+
+    scenario: Scenario
+    policy: str
+    seed: int
+    setting: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the run is called."""
+        return f"{self.policy} [{self.setting}]" if self.setting else self.policy
+
+
+def known_policies() -> dict[str, str]:
+    """Return every policy's name and what it is."""
+    return {
+        **OURS,
+        **{name: each.about for name, each in BASELINES.items()},
+        CLAIRVOYANT: "knows the future, pays cold starts",
+    }
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, workers: int, done: Callable[[Summary], None]
+) -> list[Summary]:
+    """Run all jobs and return their summaries in the order of the jobs."""
+    summaries: dict[int, Summary] = {}
+    for at, summary in _completed(jobs, workers):
+        summaries[at] = summary
+        done(summary)
+    return [summaries[at] for at in range(len(jobs))]
+
+
+def _completed(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Summary]]:
+    if workers <= 1 or len(jobs) == 1:
+        yield from ((at, run_job(job)) for at, job in enumerate(jobs))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(run_job, job): at for at, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def run_job(job: Job) -> Summary:
+    """Do one run."""
+    return summarize(play(job.scenario, job.label, _factory(job), seed=job.seed))
+
+
+def _factory(job: Job) -> PolicyFactory:
+    if job.policy in OURS:
+        settings = replay_settings(job.scenario)
+        return lambda world: wva_policy(world, settings, keda=job.policy == "wva-keda")
+    if job.policy == CLAIRVOYANT:
+        return clairvoyant(float(job.setting or 0.0))
+    if job.setting:
+        return GRIDS[job.policy][job.setting]
+    if job.policy not in BASELINES:
+        raise ConfigError(f"--policy {job.policy}: known are {', '.join(known_policies())}")
+    return BASELINES[job.policy].factory
+
+
+def run_clairvoyant(
+    scenario: Scenario,
+    seeds: Sequence[int],
+    *,
+    workers: int,
+    done: Callable[[Summary], None],
+) -> tuple[list[Summary], list[tuple[float, float]]]:
+    """Raise the clairvoyant's headroom until attainment is good or nothing helps.
+
+    Returns its runs at the best headroom, and its frontier: (cost, attainment) of each step.
+    """
+    best: list[Summary] = []
+    best_attainment, since = -1.0, 0
+    frontier: list[tuple[float, float]] = []
+    for step in range(round(LARGEST_HEADROOM / HEADROOM_STEP) + 1):
+        headroom = step * HEADROOM_STEP
+        jobs = [
+            Job(scenario=scenario, policy=CLAIRVOYANT, seed=seed, setting=f"{headroom:.2f}")
+            for seed in seeds
+        ]
+        runs = run_jobs(jobs, workers=workers, done=done)
+        attainment = float(np.mean([run.figures["attainment"] for run in runs]))
+        frontier.append((float(np.mean([run.figures["cost"] for run in runs])), attainment))
+        since = 0 if attainment > best_attainment + 1e-4 else since + 1
+        if since == 0:
+            best, best_attainment = runs, attainment
+        if attainment >= GOOD_ATTAINMENT or since >= PATIENCE:
+            break
+    return best, frontier

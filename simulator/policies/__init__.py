@@ -1,0 +1,1 @@
+"""Scaling policies to compare with: each a small file that names its source and settings."""

@@ -1,0 +1,97 @@
+"""Policies by name, with the settings that their sources give, and the grids around them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from ..closed_loop import PolicyFactory
+from .clairvoyant import Clairvoyant
+from .dynamo import dynamo_planner
+from .hpa_signals import HpaSettings, hpa_on_engines
+from .keda_slo import SloLoopSettings, keda_slo
+from .keda_tokens import TokenLoopSettings, keda_tokens
+from .knative import KnativeSettings, knative
+from .melange import Melange
+from .static import StaticPeak
+from .upstream_wva import wva_v1, wva_v2
+
+__all__ = ["BASELINES", "GRIDS", "Baseline", "clairvoyant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A policy to compare with."""
+
+    about: str
+    factory: PolicyFactory
+
+
+def clairvoyant(headroom_ratio: float) -> PolicyFactory:
+    """Return the clairvoyant with so much headroom over the true rate."""
+    return partial(Clairvoyant, headroom_ratio=headroom_ratio)
+
+
+def _hpa(settings: HpaSettings) -> PolicyFactory:
+    return lambda world: hpa_on_engines(world, settings)
+
+
+def _slo(settings: SloLoopSettings) -> PolicyFactory:
+    return lambda world: keda_slo(world, settings)
+
+
+def _tokens(settings: TokenLoopSettings) -> PolicyFactory:
+    return lambda world: keda_tokens(world, settings)
+
+
+def _knative(settings: KnativeSettings) -> PolicyFactory:
+    return lambda world: knative(world, settings)
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "static": Baseline("every variant at its maximum, always", StaticPeak),
+    "melange": Baseline("the cheapest mix for the peak, always (Mélange)", Melange),
+    "hpa-gpu": Baseline("HPA on GPU utilization 80 %", _hpa(HpaSettings(gpu_ratio=0.8))),
+    "hpa-queue": Baseline("HPA on 5 waiting requests", _hpa(HpaSettings(waiting=5.0))),
+    "hpa-kv": Baseline(
+        "HPA on KV usage 0.5 and 3 waiting requests (WVA paper's baseline)",
+        _hpa(HpaSettings(kv_ratio=0.5, waiting=3.0)),
+    ),
+    "wva-v1": Baseline("upstream WVA, percentage-based saturation", wva_v1),
+    "wva-v2": Baseline("upstream WVA, token-based saturation", wva_v2),
+    "keda-slo": Baseline("llm-d's SLO-aware KEDA loop", _slo(SloLoopSettings())),
+    "keda-slo-mean": Baseline(
+        "the same on means instead of percentiles", _slo(SloLoopSettings(mean_signal=True))
+    ),
+    "keda-tokens": Baseline("llm-d's token-aware KEDA loop", _tokens(TokenLoopSettings())),
+    "dynamo": Baseline("the law of Dynamo's planner", dynamo_planner),
+    "knative": Baseline("Knative's concurrency law", _knative(KnativeSettings())),
+}
+
+
+# What a grid search tries beside the published settings.
+GRIDS: Mapping[str, Mapping[str, PolicyFactory]] = {
+    "hpa-kv": {
+        f"kv {kv:g}, queue {queue:g}, down {down:g} s": _hpa(
+            HpaSettings(kv_ratio=kv, waiting=queue, down_window_s=down)
+        )
+        for kv in (0.4, 0.5, 0.6, 0.7, 0.8)
+        for queue in (1.0, 3.0)
+        for down in (120.0, 300.0)
+    },
+    "hpa-queue": {
+        f"queue {queue:g}, down {down:g} s": _hpa(HpaSettings(waiting=queue, down_window_s=down))
+        for queue in (0.5, 1.0, 2.0, 5.0)
+        for down in (120.0, 300.0, 600.0)
+    },
+    "hpa-gpu": {
+        f"gpu {ratio:g}": _hpa(HpaSettings(gpu_ratio=ratio)) for ratio in (0.6, 0.7, 0.8, 0.9)
+    },
+    "keda-slo": {
+        f"up {up:g}, down {down:g}": _slo(SloLoopSettings(up=up, down=down))
+        for up, down in ((0.3, 0.2), (0.4, 0.3), (0.55, 0.4), (0.7, 0.5))
+    },
+    "knative": {
+        f"down delay {delay:g} s": _knative(KnativeSettings(scale_down_delay_s=delay))
+        for delay in (0.0, 60.0, 300.0)
+    },
+}
