@@ -65,6 +65,7 @@ class Service:
             replica=np.full(count, serving_kernel.NOT_SENT),
             timeout_s=timeout_s,
             n=np.array([count, 0, 0], dtype=np.int64),
+            clock_s=np.zeros(1),
         )
         self._status = np.full(count, state.PENDING)
         self._first_token_s = np.full(count, np.nan)
@@ -86,6 +87,11 @@ class Service:
     def queued(self) -> int:
         """Requests that wait at the gateway."""
         return self.arrived - int(self._gateway.n[serving_kernel.SENT])
+
+    @property
+    def holding(self) -> bool:
+        """Whether something waits for room in a pod."""
+        return self.queued > 0 and bool(self.pods)
 
     @property
     def in_flight(self) -> int:
@@ -166,6 +172,7 @@ class Service:
         if not self.pods:
             n[serving_kernel.ARRIVED] = np.searchsorted(arrival_s, until_s, side="left")
             self._give_up(until_s)
+            self._gateway.clock_s[0] = until_s
         else:
             coming = int(np.searchsorted(arrival_s, until_s, side="left"))
             pool = self._laid_out(coming - gave_up_from + 1)

@@ -64,6 +64,7 @@ class Gateway(NamedTuple):
     replica: IntArray
     timeout_s: float
     n: IntArray
+    clock_s: FloatArray  # one entry: up to when it has been served
 
 
 def serve(
@@ -74,8 +75,10 @@ def serve(
     until_s: float,
     random: np.random.Generator,
 ) -> None:
-    """Let everything before `until_s` happen; at `until_s` what waits is sent if it can be."""
+    """Let everything before `until_s` happen; at its ends what waits is sent if it can be."""
     n = gateway.n
+    send(engines, pool, gateway, law, gateway.clock_s[0], random)
+    gateway.clock_s[0] = until_s
     while True:
         due = n[ARRIVED] < n[KNOWN] and gateway.arrival_s[n[ARRIVED]] < until_s
         at_s = gateway.arrival_s[n[ARRIVED]] if due else until_s

@@ -32,6 +32,8 @@ LAWS = {
 }
 # Services are looked at this often while nothing else happens.
 STEP_S = 5.0
+# ... and this often while a gateway waits for room.
+HOLDING_STEP_S = 0.5
 SAMPLE_S = 10.0
 LIVING = (PodState.PENDING, PodState.STARTING, PodState.READY)
 
@@ -170,7 +172,9 @@ class World:
     def advance(self, until_s: float) -> None:
         """Let everything up to `until_s` happen."""
         while self.now_s < until_s:
-            next_s = min(until_s, self.now_s + STEP_S, *self._deadlines())
+            holding = any(service.holding for service in self.services)
+            step_s = HOLDING_STEP_S if holding else STEP_S
+            next_s = min(until_s, self.now_s + step_s, *self._deadlines())
             self._pass(max(next_s, self.now_s))
             while self._events and self._events[0][0] <= self.now_s:
                 heapq.heappop(self._events)[2]()

@@ -26,6 +26,8 @@ from .replay_table import as_json, build_table
 
 __all__ = ["run"]
 
+# Of the table in a file or a pipe.
+PLAIN_WIDTH = 120
 DEFAULT_POLICIES = ("wva", "hpa-kv", "static")
 
 
@@ -41,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     _check_names(policies, options)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     console = Console(stderr=options.json)
+    if not console.is_terminal:
+        console = Console(stderr=options.json, width=PLAIN_WIDTH)
     if not has_numba():
         console.print("numba isn't installed: this will be slow; pip install 'wva-adapter[sim]'")
     results, frontier = _replay(scenario, policies, seeds, options, console)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from simulator.measures import MEASURES, Interval, interval
@@ -21,21 +22,28 @@ def intervals(runs: Sequence[Summary]) -> dict[str, Interval]:
 
 def build_table(title: str, results: Mapping[str, Sequence[Summary]]) -> Table:
     """Return the table: a row per policy."""
-    table = Table(title=title, title_justify="left", header_style="bold", row_styles=["", "dim"])
+    table = Table(
+        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     table.add_column("policy", no_wrap=True)
-    for heading, _ in MEASURES.values():
-        table.add_column(heading, justify="right")
+    for heading, _, _ in MEASURES.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for policy, runs in results.items():
         figures = intervals(runs)
-        table.add_row(policy, *(_text(figures[name], form) for name, (_, form) in MEASURES.items()))
+        table.add_row(
+            policy,
+            *(_text(figures[name], form, wide) for name, (_, form, wide) in MEASURES.items()),
+        )
     return table
 
 
-def _text(value: Interval, form: str) -> str:
+def _text(value: Interval, form: str, wide: bool) -> str:  # noqa: FBT001 - a column's property
+    """Return a figure, with its interval in `wide` columns; a unit stands after the format."""
+    form, _, unit = form.partition(" ")
     if math.isnan(value.mean):
         return "-"
-    text = format(value.mean, form)
-    if math.isnan(value.half_width) or value.half_width == 0.0:
+    text = f"{format(value.mean, form)} {unit}".rstrip()
+    if not wide or math.isnan(value.half_width):
         return text
     return f"{text} ±{format(value.half_width, form).removesuffix('%')}"
 
