@@ -7,7 +7,9 @@ hosts in its settings are set to that; ports stay.
 
 import asyncio
 import contextlib
+import math
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +27,17 @@ __all__ = ["API_PORT", "AdapterPods", "ServiceProxy"]
 API_PORT = 8443
 HEALTH_PORT = 8080
 PROBE_S = 0.5
+RESTART_S = 2.0
 
 
 @dataclass(slots=True)
 class _Pod:
     daemon: Daemon
     address: str
+    grace_s: float
     ready: bool = False
     probing: asyncio.Task[None] | None = None
+    killed_at_s: float = math.inf
 
 
 @dataclass
@@ -43,6 +48,7 @@ class AdapterPods:
     kube: Kube
     folder: Path
     pods: dict[str, _Pod] = field(default_factory=dict)
+    outlived: list[str] = field(default_factory=list)  # had to be killed after their grace
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,7 +78,7 @@ class AdapterPods:
             environment=environment,
         )
         daemon.start()
-        running = _Pod(daemon, address)
+        running = _Pod(daemon, address, pod["spec"]["terminationGracePeriodSeconds"])
         running.probing = asyncio.create_task(_probe(running))
         self.pods[name] = running
 
@@ -86,8 +92,12 @@ class AdapterPods:
         if pod.probing is not None:
             await _cancelled(pod.probing)
             pod.probing = None
+            pod.killed_at_s = time.monotonic() + pod.grace_s
             if pod.daemon.running:
                 pod.daemon.terminate()
+        if time.monotonic() > pod.killed_at_s:
+            self.outlived.append(name)
+            pod.daemon.kill()
         if pod.daemon.running:
             return False
         del self.pods[name]
@@ -157,6 +167,9 @@ async def _probe(pod: _Pod) -> None:
                 pod.ready = answer.status_code == 200
             except httpx.HTTPError:
                 pod.ready = False
+                if not pod.daemon.running:  # restartPolicy: Always
+                    await asyncio.sleep(RESTART_S)
+                    pod.daemon.start()
             await asyncio.sleep(PROBE_S)
 
 

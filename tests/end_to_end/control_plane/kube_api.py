@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-__all__ = ["Kube", "Kubectl", "KubectlResult", "eventually", "path_of"]
+__all__ = ["ApiError", "Kube", "Kubectl", "KubectlResult", "eventually", "path_of"]
 
 FIELD_MANAGER = "e2e"
 CLUSTER_SCOPED = {
@@ -35,6 +35,10 @@ def path_of(kind: str, name: str = "", *, version: str = "v1", namespace: str = 
     return f"{start}{scope}/{plural}" + (f"/{name}" if name else "")
 
 
+class ApiError(AssertionError):
+    """The API server said no; the message has its words."""
+
+
 class Kube:
     """Talks to the API server at `url`."""
 
@@ -56,7 +60,7 @@ class Kube:
             method, path, content=content, headers={"Content-Type": content_type}
         )
         if not answer.is_success:
-            raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text[:600]}")
+            raise ApiError(f"{method} {path}: {answer.status_code} {answer.text[:600]}")
         return answer.json()
 
     async def get(self, path: str) -> Any:
@@ -166,7 +170,7 @@ async def eventually(
             seen = await look()
             if holds(seen):
                 return seen
-        except (httpx.HTTPError, KeyError, IndexError) as exc:
+        except (httpx.HTTPError, ApiError, KeyError, IndexError) as exc:
             seen = repr(exc)
         if loop.time() > deadline:
             raise AssertionError(

@@ -41,7 +41,7 @@ async def test_manifests_of_wva_work_unchanged(world: World, outcome: Outcome) -
         labels = {"variant_name": "chat", "exported_namespace": namespace}
         autoscaler = hpa("chat", namespace=namespace, selector=labels, behavior=WVA_BEHAVIOR)
         await stage.kube.apply(autoscaler)
-        up = await steady(stage, 14.0)
+        up = await steady(stage, 24.0)
         assert await steady(stage, 2.0) < up
         await stage.measure(outcome)
         assert outcome.failed_reads == 0
@@ -70,7 +70,7 @@ async def test_a_second_metric_that_fails_stops_only_the_way_down(
         autoscaler = hpa("chat", namespace=namespace)
         autoscaler["spec"]["metrics"].append(external("nobody_serves_this", variant_name="chat"))
         await stage.kube.apply(autoscaler)
-        more = await steady(stage, 14.0)
+        more = await steady(stage, 24.0)
         assert more > count
         stage.engines.set_rate(0.2)
         await stage.decision("chat", 1, within_s=40)
@@ -126,8 +126,8 @@ async def test_the_default_sync_period_reacts_within_twenty_seconds(
             stage.adapter.settings["sources"] |= {"scrape": scrape}
             await stage.adapter.start()
             await stage.replicas("chat", 1, within_s=60)
-            changed_s = stage.engines.set_rate(14.0)
-            await stage.settled("chat", enough_for(14.0), within_s=90)
+            changed_s = stage.engines.set_rate(24.0)
+            await stage.settled("chat", enough_for(24.0), within_s=90)
             await stage.measure(outcome, after_s=changed_s, variant="chat")
             assert outcome.reaction_s is not None
             assert outcome.reaction_s < 5 + 15 + 2

@@ -42,7 +42,7 @@ async def test_lost_engine_state_freezes_hpa_with_our_words(world: World, outcom
         await stage.until_condition(
             "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
         )
-        more = await steady(stage, 14.0)
+        more = await steady(stage, 24.0)
         assert more > count
         outcome.honoured = stage.witness.honoured(world.plane.hpa_sync_s)
 
@@ -53,7 +53,7 @@ async def test_a_dead_adapter_freezes_and_harms_nothing_else(
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
         count = await steady(stage, 7.0)
         stage.adapter.kill()
-        stage.engines.set_rate(14.0)  # nobody reckons with it yet
+        stage.engines.set_rate(24.0)  # nobody reckons with it yet
         condition = await stage.until_condition(
             "chat", "ScalingActive", frozen, within_s=20, what="HPA is frozen"
         )
@@ -72,7 +72,7 @@ async def test_a_dead_adapter_freezes_and_harms_nothing_else(
         await stage.until_condition(
             "chat", "ScalingActive", following, within_s=30, what="HPA follows again"
         )
-        assert await stage.settled("chat", enough_for(14.0)) > count
+        assert await stage.settled("chat", enough_for(24.0)) > count
 
 
 async def test_an_adapter_without_the_apiservice_leaves_namespaces_deletable(
@@ -118,12 +118,12 @@ async def test_the_api_server_restarts(world: World, outcome: Outcome) -> None:
     async with staged(world, [variant("chat", namespace=new_namespace())]) as stage:
         count = await steady(stage, 7.0)
         await asyncio.to_thread(world.plane.api_server.stop)
-        stage.engines.set_rate(14.0)
+        stage.engines.set_rate(24.0)
         await asyncio.sleep(3)
         world.plane.launch_api_server()
         await asyncio.to_thread(world.plane.await_api_server)
         await stage.adapter.available()
-        more = await stage.settled("chat", enough_for(14.0), within_s=90)
+        more = await stage.settled("chat", enough_for(24.0), within_s=90)
         assert more > count
         await stage.replicas("chat", more)
 
@@ -133,11 +133,11 @@ async def test_a_slow_etcd_delays_and_breaks_nothing(world: World, outcome: Outc
         count = await steady(stage, 7.0)
         world.plane.etcd.signal(signal.SIGSTOP)
         try:
-            stage.engines.set_rate(14.0)
+            stage.engines.set_rate(24.0)
             await asyncio.sleep(8)
         finally:
             world.plane.etcd.signal(signal.SIGCONT)
-        more = await stage.settled("chat", enough_for(14.0), within_s=90)
+        more = await stage.settled("chat", enough_for(24.0), within_s=90)
         assert more > count
         await stage.replicas("chat", more)
 
