@@ -139,6 +139,19 @@ def test_model_page_names_modules_that_exist() -> None:
     assert [name for name in named if not any((home / name).is_file() for home in homes)] == []
 
 
+def test_every_claim_beside_the_peers_names_a_test_that_exists() -> None:
+    rows = re.findall(
+        r"^\| (.*) \|$", (ROOT / "docs" / "peers.md").read_text("utf-8"), re.MULTILINE
+    )
+    claims = [row.split(" | ") for row in rows if not row.startswith(("feature", "---"))]
+    assert len(claims) > 20
+    for claim in claims:
+        (file, name), *more = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", claim[-1])
+        assert more == [], claim[0]
+        names = re.findall(r"def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"))
+        assert name in names, claim[0]
+
+
 def test_architecture_page_names_packages_and_modules_that_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for package in ("optimizer", "adapter"):
