@@ -7,9 +7,10 @@ Owns the signals. Servers only read the store; the loop runs in a process of its
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
@@ -27,11 +28,16 @@ from .keda.server import KedaServer
 from .keeper import StateKeeper
 from .kept_state import StateStore
 from .publish import SERVED_METRICS
+from .role import Alone, Role, play
 from .state_file import StateFile
 from .store import Store
 from .supervisor import supervise
 from .telemetry import Telemetry
 from .tls import ServingTls
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .kube.transport import KubeTransport
 
 __all__ = ["serve"]
 
@@ -51,17 +57,27 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return."""
     clock = clock or SystemClock()
-    store = Store(clock, metrics=SERVED_METRICS)
-    telemetry = Telemetry(CollectorRegistry(), store=store, clock=clock, version=__version__)
-    readiness = Readiness(store, clock)
-    keeper = StateKeeper(_stores(settings), clock, boot_id=boot_id())
-    await keeper.restore(store)
     stop = _stop_on_signals()
-    tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
+    store = Store(clock, metrics=SERVED_METRICS)
     # The stack ends first: what it holds has a task in the group, which waits for all.
     async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(_connected(settings))
+        cluster = _cluster(settings, transport, clock)
+        role: Role = cluster.role if cluster is not None else Alone()
+        telemetry = Telemetry(
+            CollectorRegistry(), store=store, clock=clock, version=__version__, leads=role.leads
+        )
+        readiness = Readiness(store, clock, notes=cluster.notes if cluster is not None else tuple)
+        keeper = StateKeeper(_stores(settings, cluster), clock, boot_id=boot_id())
+        await keeper.restore(store)
+        tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
+        background = [telemetry.follow(), tls.renew(), keeper.run()]
+        if cluster is not None:
+            await cluster.share_certificate(tls)
+            telemetry.watch_api_service(cluster.foreign_api_service)
+            background.append(cluster.run(tls))
         guard, problem = await stack.enter_async_context(
-            _guarded(settings, clock, group, tls.trust_clients)
+            _guarded(settings, transport, clock, group, tls.trust_clients)
         )
         api = ApiServer(
             create_api(
@@ -71,6 +87,7 @@ async def serve(
                 checks=_checks(readiness, problem),
                 adapter_version=__version__,
                 observe=_observer(telemetry),
+                more=cluster.routes(keeper) if cluster is not None else (),
             ),
             host=settings.api.host,
             port=settings.api.port,
@@ -86,15 +103,27 @@ async def serve(
         )
         keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
         telemetry.watch_streams(lambda: keda.scaler.open_streams)
-        background = [
-            group.create_task(work) for work in (telemetry.follow(), tls.renew(), keeper.run())
-        ]
+
+        async def lead(over: asyncio.Event) -> None:
+            await supervise(
+                settings_path,
+                store,
+                keeper,
+                clock,
+                over,
+                leads=role.leads,
+                log_arguments=log_arguments,
+            )
+
+        async def follow(over: asyncio.Event) -> None:
+            assert cluster is not None  # noqa: S101 - who is alone leads
+            await _until(over, cluster.follow(keeper, store, tls))
+
+        tasks = [group.create_task(work) for work in background]
         servers = [group.create_task(api.serve()), group.create_task(health.serve())]
         if settings.keda.enabled:
             await keda.start()
-        loop = group.create_task(
-            supervise(settings_path, store, keeper, clock, stop, log_arguments=log_arguments)
-        )
+        part = group.create_task(play(role, lead=lead, follow=follow, stop=stop))
         logger.info(
             "serving",
             extra={"api": api.address[1], "health": health.address[1], "keda": keda.port},
@@ -102,19 +131,65 @@ async def serve(
         await stop.wait()
         readiness.drain()
         logger.info("draining")
+        handed_over = group.create_task(_hand_over(part, keeper, role))
         await asyncio.sleep(DRAIN_S)
         await keda.stop(GRPC_GRACE_S)
         api.stop()
         health.stop()
-        await asyncio.gather(*servers, loop)
-        await keeper.save()
-        for task in background:
+        await asyncio.gather(*servers, handed_over)
+        for task in tasks:
             task.cancel()
     logger.info("stopped")
 
 
-def _stores(settings: Settings) -> Sequence[StateStore]:
-    return [StateFile(settings.state_dir)] if settings.state_dir is not None else []
+async def _hand_over(part: asyncio.Task[None], keeper: StateKeeper, role: Role) -> None:
+    """Let another replica decide as soon as this one's last decision is kept."""
+    await part
+    if role.leads():
+        await keeper.save()
+    await role.release()
+
+
+async def _until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`, which has no end of its own, until the event is set."""
+    task = asyncio.ensure_future(work)
+    ending = asyncio.ensure_future(over.wait())
+    try:
+        await asyncio.wait([task, ending], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ending.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator["KubeTransport | None"]:
+    """Give connections to the Kubernetes API if it is asked who callers are."""
+    if settings.api.auth == "none":
+        yield None
+        return
+    # Half a second and 46 MB that only a cluster needs.
+    from .kube.transport import connect
+
+    async with connect() as transport:
+        yield transport
+
+
+def _cluster(
+    settings: Settings, transport: "KubeTransport | None", clock: Clock
+) -> "Cluster | None":
+    wanted = settings.high_availability.enabled or settings.api.manage_api_service
+    if transport is None or not wanted:
+        return None
+    from .cluster import Cluster
+
+    return Cluster(settings, transport, clock)
+
+
+def _stores(settings: Settings, cluster: "Cluster | None") -> Sequence[StateStore]:
+    folder = [StateFile(settings.state_dir)] if settings.state_dir is not None else []
+    return [*folder, *(cluster.stores() if cluster is not None else ())]
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -128,33 +203,31 @@ def _stop_on_signals() -> asyncio.Event:
 @asynccontextmanager
 async def _guarded(
     settings: Settings,
+    transport: "KubeTransport | None",
     clock: Clock,
     group: asyncio.TaskGroup,
     trusted: Callable[[Trust], None],
 ) -> AsyncIterator[tuple[Guard, Callable[[], str]]]:
     """Give who decides about callers, and what keeps that from working, if anything."""
-    if settings.api.auth == "none":
+    if transport is None:
         logger.warning("api.auth is none: whoever reaches %s may read", settings.api.host)
         yield OpenGuard(), lambda: ""
         return
-    # Half a second and 46 MB that only a cluster needs.
     from .kube.reviews import KubeReviewer
-    from .kube.transport import connect
 
-    async with connect() as transport:
-        reviewer = KubeReviewer(transport)
-        keeper = TrustKeeper(reviewer, changed=trusted)
-        following = group.create_task(keeper.run())
-        try:
-            yield (
-                KubernetesGuard(
-                    Authenticator(keeper, reviewer, clock=clock),
-                    Authorizer(reviewer, clock=clock),
-                ),
-                lambda: keeper.problem if keeper.trust is None else "",
-            )
-        finally:
-            following.cancel()
+    reviewer = KubeReviewer(transport)
+    keeper = TrustKeeper(reviewer, changed=trusted)
+    following = group.create_task(keeper.run())
+    try:
+        yield (
+            KubernetesGuard(
+                Authenticator(keeper, reviewer, clock=clock),
+                Authorizer(reviewer, clock=clock),
+            ),
+            lambda: keeper.problem if keeper.trust is None else "",
+        )
+    finally:
+        following.cancel()
 
 
 def _checks(readiness: Readiness, problem: Callable[[], str]) -> Callable[[], Mapping[str, str]]:

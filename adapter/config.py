@@ -16,10 +16,12 @@ from .errors import ConfigError
 __all__ = [
     "Accelerator",
     "ApiSettings",
+    "ApiTlsFiles",
     "Brakes",
     "DialectSettings",
     "DiscoverySource",
     "HealthSettings",
+    "HighAvailability",
     "KedaSettings",
     "Model",
     "Profile",
@@ -245,15 +247,22 @@ class TlsFiles(Section):
     key_file: Path
 
 
+class ApiTlsFiles(TlsFiles):
+    """The same, and the authority that clients are told to trust."""
+
+    ca_file: Path | None = None
+
+
 class ApiSettings(Section):
     """The external metrics API over HTTPS."""
 
     host: str = "0.0.0.0"  # noqa: S104 - a pod serves its network
     port: Port = 8443
     auth: Literal["kubernetes", "none"] = "kubernetes"
-    tls: TlsFiles | None = None
+    tls: ApiTlsFiles | None = None
     service_name: str = "wva"
     service_namespace: str = "wva-system"
+    manage_api_service: bool = False
 
 
 class KedaSettings(Section):
@@ -272,6 +281,14 @@ class HealthSettings(Section):
 
     host: str = "0.0.0.0"  # noqa: S104 - a pod serves its network
     port: Port = 8080
+
+
+class HighAvailability(Section):
+    """Several adapters in one cluster: one decides, all serve."""
+
+    enabled: bool = False
+    lease: Name = "wva"
+    address: str | None = None
 
 
 class DialectSettings(Section):
@@ -310,10 +327,11 @@ class Settings(Section):
     api: ApiSettings = ApiSettings()
     keda: KedaSettings = KedaSettings()
     health: HealthSettings = HealthSettings()
+    high_availability: HighAvailability = HighAvailability()
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:
-        faults = list(_reference_faults(self))
+        faults = [*_reference_faults(self), *_cluster_faults(self)]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -339,6 +357,17 @@ def _reference_faults(settings: Settings) -> Iterator[str]:
             f"api.auth: none is refused on {settings.api.host!r}: anyone there could read every "
             "decision. Bind api.host to 127.0.0.1, or use auth: kubernetes"
         )
+
+
+def _cluster_faults(settings: Settings) -> Iterator[str]:
+    """Yield what can't be had without asking Kubernetes who callers are."""
+    if settings.api.auth == "kubernetes":
+        return
+    remedy = "it needs api.auth: kubernetes"
+    if settings.high_availability.enabled:
+        yield f"high_availability.enabled: true with api.auth: none: {remedy}"
+    if settings.api.manage_api_service:
+        yield f"api.manage_api_service: true with api.auth: none: {remedy}"
 
 
 def _is_loopback(host: str) -> bool:

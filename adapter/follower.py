@@ -60,6 +60,7 @@ class Follower:
         server_name: str,
         clock: Clock,
         retry_s: tuple[float, ...] = RETRY_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._keeper, self._store = keeper, store
         self._leader_address = leader_address
@@ -68,6 +69,7 @@ class Follower:
         self._path, self._server_name = path, server_name
         self._clock = clock
         self._retry_s = retry_s
+        self._silence_s = silence_s
         self.problem = "the leader has not been reached yet"
 
     async def run(self) -> None:
@@ -89,7 +91,7 @@ class Follower:
         if not address:
             raise SourceUnavailableError("leader", "nobody leads at the moment")
         headers = {"Authorization": await self._authorization()}
-        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=self._silence_s)
         url = f"https://{address}{self._path}"
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
@@ -108,7 +110,7 @@ class Follower:
     async def _take(self, data: bytes, age_s: float) -> None:
         """Take a state unless there is a younger one: a new leader may know less than we."""
         latest = self._keeper.latest
-        if latest is not None and latest.age_s is not None and latest.age_s <= age_s:
+        if latest is not None and latest.age_s is not None and latest.age_s < age_s:
             return
         now_s = self._clock.monotonic_s()
         # Half of it is unpacking, which lets requests be answered meanwhile.

@@ -26,9 +26,12 @@ __all__ = ["Readiness", "build_health_app"]
 class Readiness:
     """Whether requests should be sent here, and why not."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, notes: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._notes = notes
         self._draining = False
 
     def drain(self) -> None:
@@ -41,8 +44,12 @@ class Readiness:
         return tuple(reason for reason in (draining, self._silence()) if reason)
 
     def checks(self) -> tuple[str, ...]:
-        """Return every check with its outcome; variants that are held or refused are told too."""
+        """Return every check with its outcome, and what is amiss but keeps nobody from asking.
+
+        That is variants that are held or refused, and what `notes` says.
+        """
         failed = tuple(f"[-]{reason}" for reason in self.failures())
+        failed += tuple(f"[!]{note}" for note in self._notes())
         edition = self._store.edition
         if edition is None:
             return failed

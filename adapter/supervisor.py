@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .clock import Clock
 from .errors import AdapterError
-from .frames import encode_state_frame, read_frame
+from .frames import Frame, encode_state_frame, read_frame
 from .keeper import StateKeeper
 from .records import Publication
 from .store import Store
@@ -32,14 +32,19 @@ async def supervise(
     clock: Clock,
     stop: asyncio.Event,
     *,
+    leads: Callable[[], bool] = lambda: True,
     log_arguments: Sequence[str] = (),
 ) -> None:
-    """Keep the loop's process running and take what it sends, until `stop` is set."""
+    """Keep the loop's process running and take what it sends, until `stop` is set.
+
+    What comes while this replica doesn't lead (`leads`) isn't taken: somebody else decides.
+    """
     command = [sys.executable, "-m", "adapter", "_loop", "--settings", str(settings_path)]
     command += log_arguments
     failures = 0
     while not stop.is_set():
-        received = await _run_once(command, store, keeper, clock, stop)
+        taking = _Taking(store, keeper, clock, lambda: leads() and not stop.is_set())
+        received = await _run_once(command, taking, keeper, stop)
         if stop.is_set():
             return
         failures = 0 if received else failures + 1
@@ -50,7 +55,7 @@ async def supervise(
 
 
 async def _run_once(
-    command: Sequence[str], store: Store, keeper: StateKeeper, clock: Clock, stop: asyncio.Event
+    command: Sequence[str], taking: "_Taking", keeper: StateKeeper, stop: asyncio.Event
 ) -> int:
     """Run one child until it ends or `stop` is set; return how many frames it sent."""
     child = await asyncio.create_subprocess_exec(
@@ -62,7 +67,7 @@ async def _run_once(
     )
     assert child.stdin is not None  # noqa: S101 - asked for above
     assert child.stdout is not None  # noqa: S101
-    reading = asyncio.ensure_future(_read_frames(child.stdout, store, keeper, clock, stop))
+    reading = asyncio.ensure_future(taking.read(child.stdout))
     stopping = asyncio.ensure_future(stop.wait())
     latest = keeper.latest
     child.stdin.write(
@@ -78,27 +83,32 @@ async def _run_once(
     return await reading
 
 
-async def _read_frames(
-    reader: asyncio.StreamReader,
-    store: Store,
-    keeper: StateKeeper,
-    clock: Clock,
-    stop: asyncio.Event,
-) -> int:
-    frames = 0
-    try:
-        while (frame := await read_frame(reader)) is not None:
-            now_s = clock.monotonic_s()
-            if stop.is_set():
-                continue  # who was told to stop doesn't decide any more
-            if isinstance(frame.content, Publication):
-                store.swap(frame.content.set_back(frame.sent_s - now_s), received_s=now_s)
-            else:
-                keeper.take(frame.content)
-            frames += 1
-    except AdapterError as exc:
-        logger.error("the loop's pipe broke: %s", exc)
-    return frames
+class _Taking:
+    """Takes what a loop sends, while it may."""
+
+    def __init__(
+        self, store: Store, keeper: StateKeeper, clock: Clock, may: Callable[[], bool]
+    ) -> None:
+        self._store, self._keeper, self._clock, self._may = store, keeper, clock, may
+
+    async def read(self, reader: asyncio.StreamReader) -> int:
+        """Take frames until the pipe ends; return how many came."""
+        frames = 0
+        try:
+            while (frame := await read_frame(reader)) is not None:
+                frames += 1
+                if self._may():
+                    self._take(frame)
+        except AdapterError as exc:
+            logger.error("the loop's pipe broke: %s", exc)
+        return frames
+
+    def _take(self, frame: Frame) -> None:
+        if not isinstance(frame.content, Publication):
+            self._keeper.take(frame.content)
+            return
+        now_s = self._clock.monotonic_s()
+        self._store.swap(frame.content.set_back(frame.sent_s - now_s), received_s=now_s)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -39,10 +39,18 @@ class Telemetry:
     clock : Clock
     version : str
         The adapter's version, for `wva_build_info`.
+    leads : callable
+        Whether this replica is the one that decides.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, *, store: StoreView, clock: Clock, version: str
+        self,
+        registry: CollectorRegistry,
+        *,
+        store: StoreView,
+        clock: Clock,
+        version: str,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self.registry = registry
         self._store = store
@@ -87,7 +95,12 @@ class Telemetry:
             registry=registry,
         ).labels(version, platform.python_version()).set(1)
         registry.register(_LoopCollector(store, clock))
-        registry.register(VariantCollector(store, clock))
+        Gauge(
+            "wva_leader",
+            "1 for the replica that decides, whose figures of variants count; 0 for the others.",
+            registry=registry,
+        ).set_function(lambda: float(leads()))
+        registry.register(VariantCollector(store, clock, leads=leads))
         ProcessCollector(registry=registry)
 
     async def follow(self) -> None:
@@ -128,6 +141,14 @@ class Telemetry:
             child.inc()
 
         return count
+
+    def watch_api_service(self, foreign: Callable[[], bool]) -> None:
+        """Report whether the APIService is somebody else's."""
+        Gauge(
+            "wva_api_service_foreign",
+            "1 while the APIService of external metrics leads to somebody else's Service.",
+            registry=self.registry,
+        ).set_function(lambda: float(foreign()))
 
     def watch_streams(self, count: Callable[[], int]) -> None:
         """Report as open streams whatever `count` returns at a scrape."""

@@ -1,7 +1,8 @@
 """The TLS context of the API, always ready to serve: certificates change, it stays.
 
-The certificate comes from files that somebody else renews, or is made here (self_made)
-and kept in the state folder if there is one, so that clients' bundle outlives a restart.
+The certificate comes from files that somebody else renews, from what all replicas share
+(see kube/serving_secret), or is made here (self_made) and kept in the state folder if there
+is one, so that clients' bundle outlives a restart.
 New connections use what is newest; a change that can't be used leaves what was.
 
 Client certificates: asked for once it is known whom to trust, never required. OpenSSL
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .clock import Clock
-from .config import ApiSettings, TlsFiles
+from .config import ApiSettings, ApiTlsFiles, TlsFiles
 from .errors import ConfigError
 from .self_made import SelfMade, ServingPair, renewed, serving_names
 
@@ -54,7 +55,8 @@ class ServingTls:
     context : ssl.SSLContext
         For the listener; changed in place.
     bundle_pem : bytes
-        What clients must trust; empty with certificate files, whose owner knows.
+        What clients must trust; empty with certificate files without a `ca_file`, whose
+        owner knows.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class ServingTls:
         self._clock = clock
         self._stamp: tuple[tuple[int, ...], ...] = ()
         self._self_made: SelfMade | None = None
+        self._shared = False
         self.context = server_context()
         if self._files is not None:
             self._stamp = _stamp(self._files)
@@ -83,7 +86,21 @@ class ServingTls:
 
     @property
     def bundle_pem(self) -> bytes:
-        return self._self_made.bundle_pem if self._self_made is not None else b""
+        if self._self_made is not None:
+            return self._self_made.bundle_pem
+        return _ca_file(self._files) if self._files is not None else b""
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return a context for connections to other replicas, which serve the same."""
+        bundle = self.bundle_pem.decode("ascii", "replace")
+        return ssl.create_default_context(cadata=bundle or None)
+
+    def take(self, shared: SelfMade) -> None:
+        """Serve what all replicas share, from now on; it is renewed by whoever shares it."""
+        self._shared = True
+        if shared != self._self_made:
+            self._serve(shared)
+            logger.info("serving the certificate that the replicas share")
 
     def trust_clients(self, authorities: ClientAuthorities) -> None:
         """Ask new connections for a certificate, of these authorities or earlier ones."""
@@ -102,6 +119,8 @@ class ServingTls:
         """Take new certificate files into use, or renew what is self-made, if due."""
         if self._files is not None:
             self._reload(self._files)
+            return
+        if self._shared:
             return
         state = renewed(self._self_made, self._names, self._now())
         if state is not self._self_made:
@@ -152,6 +171,16 @@ def _load_files(context: ssl.SSLContext, files: TlsFiles) -> None:
         raise ConfigError(
             f"can't serve the certificate {files.cert_file} with the key {files.key_file}: {exc}"
         ) from exc
+
+
+def _ca_file(files: ApiTlsFiles) -> bytes:
+    if files.ca_file is None:
+        return b""
+    try:
+        return files.ca_file.read_bytes()
+    except OSError as exc:
+        logger.error("api.tls.ca_file can't be read, clients aren't told of it: %s", exc)
+        return b""
 
 
 def _stamp(files: TlsFiles) -> tuple[tuple[int, ...], ...]:

@@ -5,7 +5,7 @@ Labels are `variant_name`, `namespace`, `accelerator_type` and, where it is set,
 rest of what is known of a variant is on `wva_variant_info`, to join with.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -61,9 +61,12 @@ class StoreView(Protocol):
 class VariantCollector:
     """Turns the publication in force into gauge families when Prometheus asks."""
 
-    def __init__(self, store: StoreView, clock: Clock) -> None:
+    def __init__(
+        self, store: StoreView, clock: Clock, *, leads: Callable[[], bool] = lambda: True
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._leads = leads
 
     def describe(self) -> Iterator[ColumnFamily]:
         """Yield the families without samples, for the registry to notice clashes."""
@@ -71,9 +74,12 @@ class VariantCollector:
             yield ColumnFamily(family.name, family.help, RowLabels(()), ())
 
     def collect(self) -> Iterator[ColumnFamily]:
-        """Yield the families; none before the first publication."""
+        """Yield the families; none before the first publication, nor by one that follows.
+
+        A decision has one series: KEDA's `prometheus` trigger takes no second one.
+        """
         edition = self._store.edition
-        if edition is None:
+        if edition is None or not self._leads():
             return
         publication, now_s = edition.publication, self._clock.monotonic_s()
         rows = range(len(publication.variants))

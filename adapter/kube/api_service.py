@@ -74,9 +74,13 @@ class ApiServiceKeeper:
         `bundle` is what clients shall trust from now on, by default what is in force.
         """
         try:
-            self._report(await self._ensured(self._bundle() if bundle is None else bundle))
+            problem = await self._ensured(self._bundle() if bundle is None else bundle)
+        except KubeApiError as exc:
+            remedy = f"; the ClusterRole {self._cluster_role} is what allows it"
+            problem = f"{exc}{remedy if exc.status in {403, 404} else ''}"
         except KubeError as exc:
-            self._report(f"{exc}; see the rules of the ClusterRole {self._cluster_role}")
+            problem = str(exc)
+        self._report(problem)
 
     async def _ensured(self, bundle: bytes) -> str:
         found = await self._read(f"{_FOLDER}/{API_SERVICE}")
@@ -166,5 +170,6 @@ class ApiServiceKeeper:
 
     def _report(self, problem: str) -> None:
         if problem and problem != self.problem:
-            logger.error("%s", problem)
+            # Somebody else's is no fault: whoever uses KEDA wants it so.
+            logger.warning("%s", problem)
         self.problem = problem

@@ -117,6 +117,11 @@ class Election:
         return self._clock.monotonic_s() < self._leads_until_s
 
     @property
+    def elected(self) -> bool:
+        """Return whether this candidate led when that was last looked at."""
+        return self._led
+
+    @property
     def leader_address(self) -> str:
         """Return where the leader is reached, "" if there is none or it is this candidate."""
         seen = self._seen

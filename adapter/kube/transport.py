@@ -66,6 +66,11 @@ class KubeTransport:
         self._client = api_client
         self.timeout_s = timeout_s
 
+    @property
+    def host(self) -> str:
+        """Return the API server's address, a URL."""
+        return str(self._client.configuration.host)
+
     async def call(
         self,
         method: str,

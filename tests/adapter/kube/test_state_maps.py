@@ -3,8 +3,10 @@
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from adapter.errors import AdapterError, KubeApiError, StateError
 from adapter.kube.state_maps import MAX_PARTS, PART_BYTES, StateMaps
 from tests.helpers.fake_cluster import failure, fake_cluster, transport_to
 
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "/api/v1/namespaces/wva-system/configmaps"
 
 
@@ -60,9 +63,9 @@ async def test_two_sets_take_turns_and_parts_that_are_not_needed_go(cluster, map
     keeper = maps()
     await keeper.save(bytes(2 * PART_BYTES))
     await keeper.save(b"two")
-    assert names(cluster) == ["wva-state-a-0", "wva-state-a-1", "wva-state-b-0"]
+    assert names(cluster) == ["wva-state-0", "wva-state-1", "wva-state-8"]
     await keeper.save(b"three")
-    assert names(cluster) == ["wva-state-a-0", "wva-state-b-0"]
+    assert names(cluster) == ["wva-state-0", "wva-state-8"]
     assert (await maps().load()).data == b"three"
 
 
@@ -120,16 +123,41 @@ async def test_config_maps_that_were_lost_are_written_again(cluster, maps):
     assert (await maps().load()).data == b"4"
 
 
-async def test_a_strange_object_with_the_label_is_passed_over(cluster, maps):
-    await maps().save(b"1")
-    for name in ("wva-state-c-0", "wva-state-a-x", "other"):
-        cluster.put(f"{FOLDER}/{name}", {"metadata": {"labels": {"wva.llm-d.ai/state": "wva"}}})
+async def test_a_part_that_was_deleted_by_hand_stops_nothing(cluster, maps):
+    keeper = maps()
+    await keeper.save(bytes(2 * PART_BYTES))
+    del cluster.objects[f"{FOLDER}/wva-state-0"]
+    keeper = maps()
+    assert await keeper.load() is None
+    await keeper.save(bytes(3 * PART_BYTES))
+    assert len((await maps().load()).data) == 3 * PART_BYTES
+
+
+async def test_an_object_of_somebody_else_with_such_a_name_is_passed_over(cluster, maps):
+    keeper = maps()
+    await keeper.save(b"1")
+    cluster.put(f"{FOLDER}/wva-state-8", {"data": {"theirs": "1"}})
     assert (await maps().load()).data == b"1"
+
+
+async def test_only_objects_that_the_role_names_are_asked_for(cluster, maps):
+    names = {f"wva-state-{number}" for number in range(2 * MAX_PARTS)}
+    await maps().save(bytes(MAX_PARTS * PART_BYTES))
+    await maps().save(bytes(MAX_PARTS * PART_BYTES))
+    assert set(cluster.objects) == {f"{FOLDER}/{name}" for name in names}
+    asked = {path for method, path in cluster.requests if method != "POST"}
+    assert asked <= {f"{FOLDER}/{name}" for name in names}
+    role = next(
+        rule
+        for rule in yaml.safe_load((ROOT / "manifests/base/role.yaml").read_text())["rules"]
+        if rule["resources"] == ["configmaps"] and "resourceNames" in rule
+    )
+    assert set(role["resourceNames"]) == names
 
 
 async def test_content_that_is_not_ours_is_told(cluster, maps):
     await maps().save(b"1")
-    cluster.objects[f"{FOLDER}/wva-state-a-0"]["binaryData"] = {"part": "%%%"}
+    cluster.objects[f"{FOLDER}/wva-state-0"]["binaryData"] = {"part": "%%%"}
     with pytest.raises(StateError, match="can't be read"):
         await maps().load()
 
