@@ -20,6 +20,7 @@ from tests.helpers.publications import publication_of, report_of
 
 # A promise to dashboards and alerts: name, type, label names beside the variant's own.
 PINNED = {
+    "wva_leader": ("gauge", ()),
     "wva_build_info": ("gauge", ("python", "version")),
     "wva_capacity_requests_per_second": ("gauge", ()),
     "wva_cost_per_hour": ("gauge", ("replicas",)),
@@ -306,3 +307,16 @@ def test_an_empty_publication_is_no_error(rig):
     rig.publish({})
     assert rig.value("wva_variants") == 0
     assert rig.samples("wva_desired_replicas") == {}
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_only_the_leader_has_series_of_variants(leads):
+    clock, registry = ManualClock(), CollectorRegistry()
+    store = Store(clock, metrics=SERVED_METRICS)
+    Telemetry(registry, store=store, clock=clock, version="1", leads=lambda: leads)
+    store.swap(publication_of({"lab/a": 3.0}), received_s=clock.monotonic_s())
+    page = generate_latest(registry).decode()
+    assert ("wva_desired_replicas{" in page) is leads
+    assert f"wva_leader {float(leads)}" in page
+    # That it isn't stale can be seen of every replica.
+    assert "wva_publication_age_seconds 0.0" in page

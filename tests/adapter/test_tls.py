@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.config import ApiSettings, TlsFiles
+from adapter.config import ApiSettings, ApiTlsFiles
 from adapter.errors import ConfigError
 from adapter.self_made import PAIR_LIFE, PAIR_RENEWAL
 from adapter.tls import ServingTls
@@ -136,7 +136,7 @@ class Files:
     """A certificate and key on disk, as a Secret's mount has them."""
 
     def __init__(self, folder: Path) -> None:
-        self.paths = TlsFiles(cert_file=folder / "tls.crt", key_file=folder / "tls.key")
+        self.paths = ApiTlsFiles(cert_file=folder / "tls.crt", key_file=folder / "tls.key")
         self.authority = TestAuthority()
 
     def issue(self, name: str) -> Credential:

@@ -23,7 +23,7 @@ import httpx
 import numpy as np
 import pytest
 
-from adapter.config import TlsFiles
+from adapter.config import ApiTlsFiles
 from adapter.external_metrics.request import API_PREFIX
 from adapter.kube.identity import AccessQuery, Identity
 from adapter.publish import SERVED_METRICS
@@ -300,7 +300,7 @@ class TestServing:
 
     def test_case_05_a_replaced_certificate_file_is_served_without_a_restart(self, tmp_path):
         authority = TestAuthority()
-        files = TlsFiles(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+        files = ApiTlsFiles(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
 
         def write() -> bytes:
             one = authority.issue("wva", uses=(SERVER,))

@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 import uvloop
 
-from adapter.config import ApiSettings, TlsFiles
+from adapter.config import ApiSettings, ApiTlsFiles
 from adapter.external_metrics.access import Authorizer
 from adapter.external_metrics.api import create_api
 from adapter.external_metrics.auth import Authenticator
@@ -42,7 +42,7 @@ class ApiHarness:
     """One running API; `call` runs something in its loop, `client` talks to it."""
 
     def __init__(
-        self, *, open_to_all: bool = False, trust: bool = True, files: TlsFiles | None = None
+        self, *, open_to_all: bool = False, trust: bool = True, files: ApiTlsFiles | None = None
     ) -> None:
         self.clock = ManualClock(unix_offset_s=time.time() - 1000.0)
         self.folder = Path(tempfile.mkdtemp(prefix="wva-api-"))
