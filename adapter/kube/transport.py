@@ -16,7 +16,7 @@ from kubernetes.aio import client, config
 
 from ..errors import ConfigError, KubeApiError, KubeUnavailableError
 
-__all__ = ["APPLY", "MERGE", "Answer", "KubeTransport", "connect"]
+__all__ = ["APPLY", "JSON", "MERGE", "Answer", "KubeTransport", "connect"]
 
 TIMEOUT_S = 10.0
 

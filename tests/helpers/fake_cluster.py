@@ -98,16 +98,23 @@ class FakeCluster:
         return self._stored(request.path, body, request.query.get("fieldManager", "unknown"), 200)
 
     def _patch(self, request: web.Request, body: Any) -> web.Response:
+        path = request.path.removesuffix("/status")
+        if request.content_type == "application/merge-patch+json":
+            if path not in self.objects:
+                return failure(404, "NotFound", f"{path} not found")
+            return self._stored(path, _merged(self.objects[path], body), "unknown", 200)
         assert request.content_type == "application/apply-patch+yaml"
+        if path != request.path and path not in self.objects:
+            return failure(404, "NotFound", f"{path} not found")
         manager = request.query["fieldManager"]
-        old = self.objects.get(request.path, {"metadata": {}})
+        old = self.objects.get(path, {"metadata": {}})
         given = body["metadata"].get("resourceVersion")
         if given and given != old["metadata"].get("resourceVersion"):
             return failure(409, "Conflict", "the object has been modified")
         owners = {each["manager"] for each in old["metadata"].get("managedFields", [])}
         if owners - {manager} and request.query.get("force") != "true":
             return failure(409, "Conflict", f"conflict with {sorted(owners - {manager})}")
-        return self._stored(request.path, _merged(old, body), manager, 200)
+        return self._stored(path, _merged(old, body), manager, 200)
 
     def _delete(self, request: web.Request, _body: Any) -> web.Response:
         if self.objects.pop(request.path, None) is None:
@@ -146,6 +153,7 @@ def _is_folder(path: str) -> bool:
         "leases",
         "apiservices",
         "clusterroles",
+        "events",
     }
 
 

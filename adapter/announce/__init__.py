@@ -1,0 +1,1 @@
+"""What is told to the cluster of a decision: events, and the status of variants. Leader alone."""
