@@ -45,6 +45,9 @@ __all__ = ["Analysis", "Memory", "analyze"]
 DEFAULT_MAX_BATCH_SIZE = 256.0
 DEFAULT_MAX_BATCHED_TOKENS = 8192.0
 QUEUE_PER_SLOT = 10.0
+# Memory per request is told by its use where prompts share little of it, and several run.
+SHARED_RATIO = 0.05
+FEWEST_RUNNING = 2.0
 # Assumed until the first request has been seen: a middling chat turn with CV 1.
 ASSUMED_LENGTHS = (512.0, 2.0 * 512.0**2, 256.0, 2.0 * 256.0**2)
 
@@ -369,7 +372,31 @@ def _observations(snapshot: Snapshot, replicas: _Replicas, window_s: float) -> O
         waiting_requests=mean("mean_waiting_requests"),
         itl_s=mean("itl_mean_s"),
         ttft_s=mean("ttft_mean_s"),
+        prompt_tokens=replicas.mean(_computed_prompt_tokens(signal), use),
+        context_tokens=replicas.mean(_context_tokens(signal), use),
     )
+
+
+def _computed_prompt_tokens(signal: Mapping[str, Readings]) -> Readings:
+    """Return the mean prompt that each replica computed in the window, cached tokens left out."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = signal["prompt_token_rate_tps"].values / signal["first_token_rate_rps"].values
+    cached = np.nan_to_num(signal["prefix_hit_ratio"].values)
+    return Readings.of(each * (1.0 - np.clip(cached, 0.0, 1.0)))
+
+
+def _context_tokens(signal: Mapping[str, Readings]) -> Readings:
+    """Return the mean KV tokens under each replica's running requests.
+
+    Memory that is shared through the prefix cache is read once per request and counted
+    once in all, so that nothing is said where much of it is.
+    """
+    held = signal["mean_kv_usage_ratio"].values * signal["kv_capacity_tokens"].values
+    running = signal["mean_running_requests"].values
+    private = np.nan_to_num(signal["prefix_hit_ratio"].values) < SHARED_RATIO
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.where(private & (running >= FEWEST_RUNNING), held / running, np.nan)
+    return Readings.of(each)
 
 
 def _inputs(

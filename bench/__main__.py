@@ -22,6 +22,8 @@ BENCHES = (
     "tick_time",
     "accuracy_measured",
     "accuracy_engine",
+    "forecast_loss",
+    "learning",
 )
 ONE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"

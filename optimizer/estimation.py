@@ -110,7 +110,7 @@ def update(
 
 
 def _features(observations: Observations, workloads: Workloads) -> FloatArray:
-    load = load_of(workloads, observations.arrival_rate_rps)
+    load = _load(observations, workloads)
     # By Little's law λ TTFT requests are on their way to a first token; where a tenth of
     # that many wait for a slot, TTFT tells of the queue and not of the engine.
     on_the_way = observations.arrival_rate_rps * observations.ttft_s
@@ -128,6 +128,26 @@ def _features(observations: Observations, workloads: Workloads) -> FloatArray:
         ttft,
     )
     return np.stack(columns, axis=1)
+
+
+def _load(observations: Observations, workloads: Workloads) -> Load:
+    """Return the load, with what was measured of it in the place of what lengths say.
+
+    Requests that finish in a window aren't those whose prompts it computed, nor those
+    that it decoded: long ones are decoded for longer, and while lengths drift the two
+    differ. A regressor with such an error would make its slope too small.
+    """
+    load = load_of(workloads, observations.arrival_rate_rps)
+    measured = observations.prompt_tokens
+    prompt = np.where(measured > 0.0, measured, load.prompt_tokens)
+    scale = prompt / np.maximum(load.prompt_tokens, 1e-9)
+    context = observations.context_tokens
+    return replace(
+        load,
+        prompt_tokens=prompt,
+        prompt_tokens_second=load.prompt_tokens_second * scale**2,
+        context_tokens=np.where(context > 0.0, context, load.context_tokens),
+    )
 
 
 def _remembered(

@@ -72,6 +72,11 @@ class Observations(Columns):
         Requests that wait for a slot, averaged over the window; NaN: none known.
     itl_s, ttft_s : ndarray
         As the engine measured them; NaN: not. [s]
+    prompt_tokens : ndarray
+        Mean of the prompts that were computed in the window, cached tokens left out; NaN:
+        that of the requests which finished in it. [tokens]
+    context_tokens : ndarray
+        Mean KV tokens under a running request; NaN: what lengths say. [tokens]
     """
 
     requests: FloatArray
@@ -80,6 +85,8 @@ class Observations(Columns):
     waiting_requests: FloatArray
     itl_s: FloatArray
     ttft_s: FloatArray
+    prompt_tokens: FloatArray
+    context_tokens: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -23,6 +23,8 @@ __all__ = ["TRICKLE_RPS", "Capacity", "Need", "all_of", "any_of", "replica_capac
 DRAIN_S = 30.0
 # A model that may not go to zero needs one replica even without demand.
 TRICKLE_RPS = 1e-6
+# Engines' state is projected by at most this factor.
+LARGEST_RISE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,7 +112,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     backlog = np.bincount(model, weights=full.backlog_requests, minlength=count)
     by_memory = any_of(model, full.by_memory, count)
     lasting = np.where(by_memory, by_stock, np.nan_to_num(offered) + backlog / DRAIN_S)
-    by_stock = np.where(trusted, lasting, by_stock)
+    by_stock = np.where(trusted, lasting, by_stock * _rise(ahead))
     measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
     overruled = any_of(model, full.lasting, count) & (by_stock > offered)
     use_stock = measured & (~trusted | overruled)
@@ -149,16 +151,30 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     )
 
 
+def _rise(ahead: Ahead) -> FloatArray:
+    """Return by how much demand may grow over a cold start: stocks grow with it.
+
+    Without a profile, this is what lets replicas be asked for before engines are full.
+    """
+    seen = ahead.outlook
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rise = seen.upper_rps / seen.level_rps
+    return np.where(np.isfinite(rise), np.clip(rise, 1.0, LARGEST_RISE), 1.0)
+
+
 def _stock(request: PlanRequest) -> Headroom:
     """Ask the guard, telling it what a request holds on average while it runs."""
     work = request.workloads
     # Half of the output exists, on average over a request's life.
     request_tokens = work.prompt_tokens_mean + work.output_tokens_mean / 2.0
+    # What is found running is found the oftener the longer it runs.
+    output = work.output_tokens_second_moment / np.maximum(work.output_tokens_mean, 1.0)
     return headroom(
         request.replicas,
         request.variants,
         request_tokens=request_tokens,
         max_batch_size=request.limits.max_batch_size.astype(np.float64),
+        final_tokens=work.prompt_tokens_mean + output,
     )
 
 

@@ -11,7 +11,7 @@ Its thresholds are those of arXiv 2603.09730 (section V-A); the law built on the
 (one replica up or down at a time) is in `saturation_paper`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -107,6 +107,8 @@ class Headroom(Columns):
         Whichever replica goes, its requests fit into the others, each as a whole.
     stock : ndarray of int
         Which stock decided, see `Stock`.
+    hot_replicas : ndarray of int
+        Full replicas of a variant that has room enough on the whole: load is uneven.
     """
 
     reporting: IntArray
@@ -115,6 +117,7 @@ class Headroom(Columns):
     saturated: BoolArray
     safe_to_remove: BoolArray
     stock: IntArray
+    hot_replicas: IntArray
 
 
 def headroom(
@@ -123,6 +126,7 @@ def headroom(
     *,
     request_tokens: FloatArray | None = None,
     max_batch_size: FloatArray | None = None,
+    final_tokens: FloatArray | None = None,
     limits: SaturationLimits = DEFAULT_LIMITS,
 ) -> Headroom:
     """Return how many replicas each variant's engines need, and whether one may go.
@@ -138,6 +142,9 @@ def headroom(
         what runs now. [tokens]
     max_batch_size : array, shape (V,), optional
         Slots of one replica; NaN, inf or absent: learned from replicas that are full.
+    final_tokens : array, shape (V,), optional
+        KV tokens that a request found running ends with: what it has to fit with where it
+        is served on; NaN or absent: what it holds now. [tokens]
     limits : SaturationLimits
 
     Returns
@@ -178,13 +185,16 @@ def headroom(
         [Stock.UNKNOWN, Stock.IDLE, Stock.SLOTS],
         Stock.MEMORY,
     )
+    saturated = any_full & (needed > reporting)
+    grown = known if final_tokens is None else final_tokens
     return Headroom(
         reporting=reporting,
         needed_replicas=needed,
         whole_replicas=np.ceil(np.nan_to_num(needed) - _ROUNDING).astype(np.int64),
-        saturated=any_full & (needed > reporting),
-        safe_to_remove=_safe_to_remove(replicas, cache, slots, in_flight, limits),
+        saturated=saturated,
+        safe_to_remove=_safe_to_remove(replicas, cache.grown_to(grown), slots, in_flight, limits),
         stock=stock.astype(np.int64),
+        hot_replicas=np.where(saturated, 0, _total(full, replicas.variant, count)).astype(np.int64),
     )
 
 
@@ -224,6 +234,12 @@ class _Cache:
             largest_size=np.fmax(given, largest),
         )
 
+    def grown_to(self, final_tokens: FloatArray) -> "_Cache":
+        """Return the same with requests as large as they will become, where that is known."""
+        tokens = self.mean_capacity > 1.0
+        final = np.where(tokens & (final_tokens > 0), final_tokens, np.nan)
+        return replace(self, largest_size=np.fmax(self.largest_size, final))
+
     def stock_tokens(self, replicas: ReplicaTable) -> FloatArray:
         """Return what is held and what the waiting requests will hold, per variant."""
         waiting = np.nan_to_num(replicas.waiting_requests) * self.mean_size[replicas.variant]
@@ -253,7 +269,8 @@ def _safe_to_remove(
     """Return whether the requests of any one replica fit whole into those that stay.
 
     Which replica goes is the cluster's choice, so the worst one has to be safe. The
-    request that is placed has the size of the largest ones seen.
+    request that is placed has the size of the largest ones seen, and grows until it ends:
+    free memory in pieces smaller than that is no room, however much it is in all.
     """
     variant, count = replicas.variant, len(slots)
     room = np.maximum(cache.capacity * limits.usable_kv_ratio - cache.used, 0.0)

@@ -53,6 +53,8 @@ def window(rate, lengths, truth=TRUTH, *, seconds=10.0, waiting=0.0):
         waiting_requests=np.full_like(rate, waiting),
         itl_s=itl,
         ttft_s=ttft,
+        prompt_tokens=np.full_like(rate, np.nan),
+        context_tokens=np.full_like(rate, np.nan),
     )
 
 
@@ -331,6 +333,8 @@ class Ramp:
             waiting_requests=np.array([waiting]),
             itl_s=d["itl_s"] / d["itl_events"],
             ttft_s=d["ttft_s"] / d["first_tokens"],
+            prompt_tokens=np.full(1, np.nan),
+            context_tokens=np.full(1, np.nan),
         )
         prompt, output = d["prompt_tokens"] / d["finished"], d["output_tokens"] / d["finished"]
         lengths = Workloads(

@@ -237,3 +237,25 @@ def test_a_safe_removal_leaves_enough_for_what_is_needed(rows):
     result = one(rows)
     if result["safe"]:
         assert result["needed"] <= len(rows) - 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("final", "safe"),
+    [
+        pytest.param(None, True, id="as-large-as-they-are"),
+        pytest.param(1400.0, True, id="still-fit-when-they-end"),
+        pytest.param(2500.0, False, id="outgrow-the-pieces-of-free-memory"),
+    ],
+)
+def test_requests_must_fit_whole_and_with_what_they_grow_to(final, safe):
+    """Each of three has 4,000 usable tokens free; three requests of 1,000 have to move."""
+    grown = {} if final is None else {"final_tokens": np.array([final])}
+    assert one([(3, 0, 0.3, 1e4)] * 3, **grown)["safe"] is safe
+
+
+def test_one_hot_replica_among_idle_ones_is_seen_and_is_no_reason_for_more():
+    rows = [(60, 9, 0.9, 1e4), (2, 0, 0.05, 1e4), (2, 0, 0.05, 1e4)]
+    found = headroom(replica_table(rows), variant_table())
+    assert found.hot_replicas.tolist() == [1]
+    assert found.saturated.tolist() == [False]
+    assert headroom(replica_table(rows[:1]), variant_table()).hot_replicas.tolist() == [0]
