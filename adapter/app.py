@@ -75,7 +75,7 @@ async def serve(
         if cluster is not None:
             await cluster.share_certificate(tls)
             telemetry.watch_api_service(cluster.foreign_api_service)
-            background.append(cluster.run(tls))
+            background += [cluster.run(tls), cluster.announce(store)]
         guard, problem = await stack.enter_async_context(
             _guarded(settings, transport, clock, group, tls.trust_clients)
         )

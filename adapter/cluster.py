@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
+from .announce.announcer import Announcer
 from .clock import Clock
 from .config import Settings
 from .external_metrics.state_stream import STREAM_PATH, state_stream
@@ -71,6 +72,7 @@ class Cluster:
             else None
         )
         self._api_service: ApiServiceKeeper | None = None
+        self._announcer: Announcer | None = None
 
     def stores(self) -> Sequence[StateStore]:
         """Return where states are kept in the cluster."""
@@ -122,6 +124,17 @@ class Cluster:
         finally:
             self._follower = None
 
+    async def announce(self, store: Store) -> None:
+        """Tell the cluster of decisions while this replica leads, until cancelled."""
+        self._announcer = Announcer(
+            self._transport,
+            store,
+            self._clock,
+            leads=self.role.leads,
+            instance=socket.gethostname(),
+        )
+        await self._announcer.run()
+
     def foreign_api_service(self) -> bool:
         """Return whether the APIService is somebody else's."""
         return self._api_service is not None and bool(self._api_service.foreign_owner)
@@ -133,6 +146,7 @@ class Cluster:
             "following": self._follower.problem if self._follower is not None else "",
             "secret": self._secret.problem if self._secret is not None else "",
             "api service": self._api_service.problem if self._api_service is not None else "",
+            "events": self._announcer.problem if self._announcer is not None else "",
         }
         return tuple(f"{what}: {problem}" for what, problem in said.items() if problem)
 

@@ -72,7 +72,10 @@ class Announcer:
     async def run(self) -> None:
         """Tell what there is to tell, until cancelled."""
         while True:
-            await self.round()
+            try:
+                await self.round()
+            except Exception:  # what can't be told must not end what is served
+                logger.exception("a round of events and statuses failed")
             await asyncio.sleep(ROUND_S)
 
     async def round(self) -> None:

@@ -2,8 +2,9 @@
 
 import re
 
-from adapter.config import Settings, load_settings
-from tests.helpers.manifests import MANIFESTS, container, read, the
+from adapter.cluster import SECRET_SUFFIX
+from adapter.config import Settings, load_settings, parse_settings
+from tests.helpers.manifests import MANIFESTS, container, read, rendered, the
 
 
 def test_pod_keeps_the_restricted_profile() -> None:
@@ -74,3 +75,30 @@ def test_monitor_keeps_the_label_that_old_queries_ask_for() -> None:
     assert matched is not None
     assert (matched.group(1), relabeling["targetLabel"]) == ("team-a", "exported_namespace")
     assert re.fullmatch(relabeling["regex"], "process_cpu_seconds_total;") is None
+
+
+def test_replicas_keep_apart_and_share_what_they_decide() -> None:
+    spec = the("Deployment")["spec"]
+    (apart,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    labels = spec["template"]["metadata"]["labels"]
+    assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert spec["replicas"] == 2
+    for overlay in ("base", "overlays/hpa", "overlays/keda", "overlays/prometheus"):
+        (config_map,) = [o for o in rendered(overlay) if o["kind"] == "ConfigMap"]
+        assert parse_settings(config_map["data"]["settings.yaml"]).high_availability.enabled
+    assert the("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_role_allows_the_names_that_the_code_uses() -> None:
+    settings = load_settings(MANIFESTS / "base" / "settings.yaml")
+    by_resource = {
+        rule["resources"][0]: rule["resourceNames"]
+        for rule in the("Role")["rules"]
+        if "resourceNames" in rule
+    }
+    service = settings.api.service_name
+    assert by_resource["leases"] == [settings.high_availability.lease]
+    assert by_resource["secrets"] == [f"{service}{SECRET_SUFFIX}"]
+    assert by_resource["configmaps"][0] == f"{service}-state-0"

@@ -8,6 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from adapter.config import parse_settings
 from tests.helpers.kustomize import Manifest, render
 from tests.helpers.manifests import (
     KUSTOMIZATIONS,
@@ -67,9 +68,11 @@ def test_no_manifest_is_the_api_service(path: Path) -> None:
         pytest.param("overlays/prometheus", True, id="prometheus"),
     ],
 )
-def test_only_overlays_for_hpa_may_create_an_api_service(overlay: str, allowed: bool) -> None:
+def test_only_overlays_for_hpa_create_an_api_service_and_may(overlay: str, allowed: bool) -> None:
     rules = [rule for o in rendered(overlay) for rule in o.get("rules", [])]
     assert any("apiservices" in rule.get("resources", []) for rule in rules) is allowed
+    (config_map,) = [o for o in rendered(overlay) if o["kind"] == "ConfigMap"]
+    assert parse_settings(config_map["data"]["settings.yaml"]).api.manage_api_service is allowed
 
 
 @pytest.mark.parametrize("overlay", ["base", "overlays/hpa", "overlays/keda"])

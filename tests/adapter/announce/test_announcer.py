@@ -1,5 +1,6 @@
 """The writer against an API server: leader alone, bounded, and never louder than once."""
 
+import asyncio
 import logging
 
 import pytest
@@ -148,3 +149,19 @@ async def test_a_new_leader_keeps_the_times_of_conditions_that_stay(rig) -> None
 async def test_an_object_that_is_gone_is_nobodys_problem(rig) -> None:
     await rig.decide(3, texts=DECLARED)
     assert rig.announcer.problem == ""
+
+
+async def test_a_fault_of_ours_ends_nothing_that_is_served(rig, caplog) -> None:
+    rounds = asyncio.Event()
+
+    async def broken() -> None:
+        rounds.set()
+        raise ZeroDivisionError
+
+    rig.announcer.round = broken
+    running = asyncio.create_task(rig.announcer.run())
+    await asyncio.wait_for(rounds.wait(), timeout=5)
+    await asyncio.sleep(0)
+    assert not running.done()
+    running.cancel()
+    assert "a round of events and statuses failed" in caplog.text
