@@ -65,6 +65,7 @@ def decide(
         complete=complete,
         catalog=catalog,
         now_s=now_s,
+        rolling=snapshot.circumstances.rolling if snapshot.circumstances is not None else None,
     )
     resume = watched(memory.resume, names=catalog.variant_names, complete=complete, now_s=now_s)
     sequence = memory.sequence + 1

@@ -2,7 +2,8 @@
 
 In this order:
 
-1. no count falls before a warm-up: so many seconds of complete readings, in all,
+1. no count falls before a warm-up: so many seconds of complete readings, in all; nor while
+   pods are being replaced by a new version,
 2. a count falls by at most a share of the last minute's largest, but by one at least,
 3. a count rises to at most a multiple of the smallest of the last cold start,
 4. replicas are added only while the budget per hour pays for them; nothing that runs is
@@ -35,6 +36,7 @@ class Brake(IntEnum):
     UP_RATE = 3
     BUDGET = 4
     RESTART = 5  # not here: see resume
+    ROLLOUT = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,8 +88,12 @@ def guard(
     complete: BoolArray,
     catalog: Catalog,
     now_s: float,
+    rolling: BoolArray | None = None,
 ) -> Guarded:
-    """Return `desired` with the brakes applied; `complete` says whose readings are."""
+    """Return `desired` with the brakes applied.
+
+    `complete` says whose readings are, `rolling` whose pods are being replaced.
+    """
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
     elapsed_s = now_s - float(state.times_s[-1]) if len(state.times_s) else 0.0
@@ -100,6 +106,8 @@ def guard(
 
     result, brake = desired.copy(), np.zeros(len(desired), dtype=np.int64)
     _hold(result, brake, ~warm & (result < current), current, Brake.WARM_UP)
+    if rolling is not None:
+        _hold(result, brake, rolling & (result < current), current, Brake.ROLLOUT)
     largest = np.where(age_s <= MINUTE_S, history, -1).max(axis=1)
     step = np.maximum(np.floor(largest * brakes.max_scale_down_ratio), 1.0).astype(np.int64)
     lowest = np.minimum(largest - step, current)
