@@ -7,6 +7,10 @@ Policy for what is missing (design 4.3), all in this file:
 * A ready replica that has fallen silent counts with its last rate; one that never
   reported counts with nothing. Imputing never lifts the total above the last complete
   one (or above what is reported, if that is more).
+* A replica whose last reading failed counts with its last rate at once: the window goes on
+  sliding over what it did, so its own rate would fall towards nothing. Its gauges stand
+  until they are too old.
+* A replica whose page can't be true (see belief.py) is silent.
 * A variant with a silent ready replica is *partial*; one with replicas and no reading
   at all is *blind*. Neither may lose replicas.
 * A model without any replica has no engine that admits requests: its rate is 0, and what
@@ -19,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer import (
     BoolArray,
@@ -35,9 +40,10 @@ from optimizer import (
     Workloads,
 )
 
+from .belief import doubts
 from .catalog import Catalog
 from .demand import replica_offered_rate_rps
-from .records import Readings, ReplicaState, Snapshot
+from .records import Readings, Reason, ReplicaState, Snapshot
 
 __all__ = ["Analysis", "Memory", "analyze"]
 
@@ -88,8 +94,9 @@ class Analysis:
     request: PlanRequest
     memory: Memory
     inputs: Mapping[str, FloatArray]  # per variant
-    reading_age_s: FloatArray  # per variant: the oldest reading its decision needs
+    reading_age_s: FloatArray  # per variant: its last reading; who is silent is told apart
     lengths_assumed: BoolArray  # per variant
+    doubt: NDArray[np.uint8]  # per replica: the Reason why it isn't believed, or PRESENT
 
 
 def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Policy) -> Analysis:
@@ -132,9 +139,10 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
             complete_rps=demand.complete_rps,
             lengths=np.where(assumed[:, None], np.nan, lengths),
         ),
-        inputs=_inputs(snapshot, replicas, rate_rps, lengths[model]),
+        inputs=_inputs(snapshot, replicas, demand.counted, lengths[model]),
         reading_age_s=_reading_age_s(snapshot, replicas, variants),
         lengths_assumed=assumed[model],
+        doubt=replicas.doubt,
     )
 
 
@@ -145,15 +153,23 @@ class _Replicas:
     variant: IntArray
     count: int  # of variants
     ready: BoolArray
-    fresh: BoolArray
+    fresh: BoolArray  # its gauges count
+    heard: BoolArray  # its rates do, too
+    doubt: NDArray[np.uint8]  # the Reason why a replica that was read isn't believed
 
     @classmethod
     def of(cls, snapshot: Snapshot, max_age_s: float) -> "_Replicas":
+        doubt = doubts(snapshot.replica)
+        young = snapshot.replica_age_s <= max_age_s  # NaN, never read, compares false
+        fresh = young & (doubt == Reason.PRESENT)
+        missed = snapshot.replica_missed
         return cls(
             variant=snapshot.replica_variant,
             count=len(snapshot.variants),
             ready=snapshot.replica_state == ReplicaState.READY,
-            fresh=snapshot.replica_age_s <= max_age_s,  # NaN, never read, compares false
+            fresh=fresh,
+            heard=fresh if missed is None else fresh & ~missed,
+            doubt=doubt,
         )
 
     def total(self, values: FloatArray, where: BoolArray) -> FloatArray:
@@ -199,6 +215,7 @@ class _Demand:
     total_rps: FloatArray
     complete_rps: FloatArray
     replica_rate_rps: Mapping[str, float]
+    counted: Readings  # per replica: its own rate, or the last one in its place
 
 
 def _demand(
@@ -206,7 +223,7 @@ def _demand(
 ) -> _Demand:
     models = len(catalog.models)
     model_of_replica = catalog.variant_model[replicas.variant]
-    reporting = replicas.fresh & rate.present
+    reporting = replicas.heard & rate.present
     silent = replicas.ready & ~reporting
     last = memory.replica_rate_rps
     imputed = np.array(
@@ -240,6 +257,7 @@ def _demand(
         total_rps=total_rps,
         complete_rps=np.where(anyone & ~partial, reported, previous),
         replica_rate_rps=rates,
+        counted=Readings.of(np.where(silent, imputed, np.where(reporting, rate.values, np.nan))),
     )
 
 
@@ -279,7 +297,7 @@ def _lengths(
     columns = []
     for name in (*_LENGTHS, "prefix_hit_ratio"):
         readings = snapshot.replica[name]
-        use = replicas.fresh & readings.present & (weight > 0)
+        use = replicas.heard & readings.present & (weight > 0)
         mass = np.bincount(model[use], weights=weight[use], minlength=models)
         total = np.bincount(model[use], weights=(weight * readings.values)[use], minlength=models)
         columns.append(np.divide(total, mass, out=np.full(models, np.nan), where=mass > 0))
@@ -310,7 +328,7 @@ def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) ->
         power_idle_w=catalog.power_idle_w,
         power_full_w=catalog.power_full_w,
         min_replicas=catalog.min_replicas,
-        max_replicas=_reachable(snapshot, catalog),
+        max_replicas=catalog.max_replicas,
         current_replicas=current.astype(np.int64),
         ready_replicas=np.minimum(ready, current).astype(np.int64),
         partial=np.bincount(replicas.variant[silent], minlength=replicas.count) > 0,
@@ -319,20 +337,6 @@ def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) ->
         trust=catalog.profile_trust,
         cold_start_s=catalog.cold_start_s,
     )
-
-
-def _reachable(snapshot: Snapshot, catalog: Catalog) -> IntArray:
-    """Return the most replicas that can be had now, for what is left goes to other variants.
-
-    Where pods can't start, more of them would only wait (design 4.4); the one above those
-    that serve is what finds out when they can again.
-    """
-    circumstances = snapshot.circumstances
-    if circumstances is None:
-        return catalog.max_replicas
-    reachable = circumstances.reachable_replicas
-    bounded = np.clip(reachable, catalog.min_replicas, catalog.max_replicas)
-    return np.where(reachable >= 0, bounded, catalog.max_replicas)
 
 
 def _limits(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) -> EngineLimits:
@@ -370,7 +374,7 @@ def _replica_table(snapshot: Snapshot, replicas: _Replicas) -> ReplicaTable:
 def _observations(snapshot: Snapshot, replicas: _Replicas, window_s: float) -> Observations:
     """Return what each variant's replicas did on average, for learning its profile."""
     signal = snapshot.replica
-    use = replicas.ready & replicas.fresh
+    use = replicas.ready & replicas.heard
 
     def mean(name: str) -> FloatArray:
         return replicas.mean(signal[name], use)
@@ -418,16 +422,17 @@ def _inputs(
 ) -> dict[str, FloatArray]:
     """Return the numbers that people see as a variant's inputs; NaN where nobody reports."""
 
-    def total(readings: Readings) -> FloatArray:
-        use = replicas.fresh & readings.present
+    def total(readings: Readings, among: BoolArray) -> FloatArray:
+        use = among & readings.present
         number = np.bincount(replicas.variant[use], minlength=replicas.count)
         return np.where(number > 0, replicas.total(readings.values, use), np.nan)
 
     signal = snapshot.replica
     return {
-        "input.arrival_rate_rps": total(rate),
-        "input.running_requests": total(signal["running_requests"]),
-        "input.waiting_requests": total(signal["waiting_requests"]),
+        # What stands in for a replica that is silent is a part of what was decided with.
+        "input.arrival_rate_rps": total(rate, rate.present),
+        "input.running_requests": total(signal["running_requests"], replicas.fresh),
+        "input.waiting_requests": total(signal["waiting_requests"], replicas.fresh),
         "input.kv_usage_ratio": replicas.mean(signal["kv_usage_ratio"], replicas.fresh),
         "input.prompt_tokens_mean": lengths[:, 0],
         "input.output_tokens_mean": lengths[:, 2],

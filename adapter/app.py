@@ -50,7 +50,7 @@ GRPC_GRACE_S = 5.0
 
 async def serve(
     settings: Settings,
-    settings_path: Path | None,
+    settings_path: Path,
     *,
     log_arguments: Sequence[str] = (),
     clock: Clock | None = None,
@@ -112,6 +112,7 @@ async def serve(
                 clock,
                 over,
                 leads=role.leads,
+                tick_failed=telemetry.tick_failed,
                 log_arguments=log_arguments,
             )
 

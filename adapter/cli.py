@@ -6,7 +6,7 @@ Exit codes: 0 success, 1 failure, 2 bad usage or configuration.
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import __version__
@@ -20,7 +20,6 @@ examples:
   wva demo --duration 60 --json    the same for a minute, with a summary to script with
   wva serve --settings wva.yaml    the adapter itself
   wva replay public-ramp           the decision beside HPA's, in simulated time
-  wva serve                        the same in a cluster, with what its objects declare
   wva check --settings wva.yaml    read the settings and say what is wrong with them
   wva doctor                       look at a cluster, before and after installing
   wva fit results/*.json           a performance profile from benchmark results
@@ -46,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_replay(commands)
     loop = commands.add_parser("_loop")  # the serving process starts it; not for people
-    loop.add_argument("--settings", type=Path)
+    loop.add_argument("--settings", type=Path, required=True)
     loop.add_argument("--log-level", default="info")
     loop.add_argument("--log-format", default="json")
     loop.set_defaults(module="loop_process")
@@ -61,9 +60,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "external metrics (HTTPS), to KEDA (gRPC) and as Prometheus metrics (HTTP).",
     )
     serve.add_argument(
-        "--settings",
-        type=Path,
-        help="YAML file, read again on change (default: none, in a cluster none is needed)",
+        "--settings", type=Path, required=True, help="YAML file, read again on change"
     )
     _add_logging(serve)
     serve.set_defaults(module="serve")
@@ -218,9 +215,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"adapter.commands.{options.module}")
     try:
         return int(command.run(options))
-    except ConfigError as exc:
-        print(f"wva: {exc}", file=sys.stderr)
-        return 2
     except AdapterError as exc:
-        print(f"wva: {exc}", file=sys.stderr)
-        return 1
+        return _told(exc)
+    except ExceptionGroup as group:
+        # What runs as several tasks fails as a group, even where one thing is wrong.
+        ours, others = group.split(AdapterError)
+        if ours is None or others is not None:
+            raise
+        return _told(*_members(ours))
+
+
+def _told(*errors: AdapterError) -> int:
+    """Print what is wrong, a line each, and return the exit code."""
+    for error in errors:
+        print(f"wva: {error}", file=sys.stderr)
+    return 2 if any(isinstance(error, ConfigError) for error in errors) else 1
+
+
+def _members(group: ExceptionGroup[AdapterError]) -> Iterator[AdapterError]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _members(error)
+        else:
+            yield error

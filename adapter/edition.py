@@ -87,7 +87,7 @@ class Edition:
         return self._namespaces.get(namespace, ())
 
     def age_s(self, row: int, now_s: float) -> float:
-        """Return the age of the oldest reading that the row's decision rests on. [s]"""
+        """Return the age of the last reading that the row's decision rests on. [s]"""
         return now_s - self._fresh_until_s[row] + self.publication.max_decision_age_s
 
     def freshness(self, row: int, now_s: float) -> Freshness:

@@ -34,7 +34,6 @@ BRAKE_MEANINGS: Mapping[str, str] = {
     "UpRate": "rises to a bounded multiple per cold start",
     "Budget": "the budget per hour pays for no more",
     "Restart": "nothing falls until a restarted adapter has seen enough itself",
-    "Rollout": "nothing falls while pods are being replaced by a new version",
 }
 
 # A detail's prefix names its section; one that isn't here is a section of its own.
@@ -70,7 +69,7 @@ def explain_variant(
     row : int
         The variant's row in it.
     age_s : float
-        Age of the oldest reading that the decision needs, now; infinite if there is none. [s]
+        Age of the variant's last reading, now; infinite if there is none. [s]
     freshness : Freshness
         How far the decision may be obeyed, now.
     """

@@ -21,6 +21,8 @@ __all__ = [
     "Frame",
     "FrameError",
     "StateFrame",
+    "TickFailure",
+    "encode_failure_frame",
     "encode_frame",
     "encode_state_frame",
     "read_frame",
@@ -35,13 +37,21 @@ MAX_FRAME_BYTES = 1 << 28
 class _Kind(IntEnum):
     PUBLICATION = 1
     STATE = 2
+    FAILURE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TickFailure:
+    """A tick that came to no decision, and what failed."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A publication or a state, and when it was sent on the sender's decision clock. [s]"""
+    """What the loop sends, and when it was sent on the sender's decision clock. [s]"""
 
-    content: Publication | bytes
+    content: Publication | TickFailure | bytes
     sent_s: float
 
 
@@ -67,6 +77,12 @@ def encode_frame(publication: Publication, *, sent_s: float = 0.0) -> bytes:
     """Return the publication as one frame."""
     body = pickle.dumps(publication, protocol=5)
     return _HEADER.pack(_Kind.PUBLICATION, sent_s, len(body)) + body
+
+
+def encode_failure_frame(message: str) -> bytes:
+    """Return the news of a tick that failed as one frame."""
+    body = message.encode()
+    return _HEADER.pack(_Kind.FAILURE, 0.0, len(body)) + body
 
 
 def encode_state_frame(state: bytes, *, sent_s: float) -> bytes:
@@ -97,6 +113,8 @@ async def read_frame(reader: ByteReader) -> Frame | None:
     kind, sent_s, body = parts
     if kind == _Kind.STATE:
         return Frame(body, sent_s)
+    if kind == _Kind.FAILURE:
+        return Frame(TickFailure(body.decode(errors="replace")), sent_s)
     publication = pickle.loads(body)  # noqa: S301 - our own child's pipe, see the docstring
     if not isinstance(publication, Publication):
         raise FrameError(f"expected a Publication, got {type(publication).__name__}")

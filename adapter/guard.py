@@ -2,10 +2,10 @@
 
 In this order:
 
-1. no count falls before a warm-up: so many seconds of complete readings, in all; nor while
-   pods are being replaced by a new version,
+1. no count falls before a warm-up: so many seconds of complete readings, in all,
 2. a count falls by at most a share of the last minute's largest, but by one at least,
-3. a count rises to at most a multiple of the smallest of the last cold start,
+3. a count rises to at most a multiple of the smallest of the last cold start, or by some
+   replicas where that is more: a multiple of one or two is a stop, not a brake,
 4. replicas are added only while the budget per hour pays for them; nothing that runs is
    taken away for it.
 """
@@ -24,7 +24,6 @@ from .config import Brakes
 __all__ = ["Brake", "GuardState", "Guarded", "guard"]
 
 MINUTE_S = 60.0
-DEFAULT_COLD_START_S = 120.0
 
 
 class Brake(IntEnum):
@@ -36,7 +35,6 @@ class Brake(IntEnum):
     UP_RATE = 3
     BUDGET = 4
     RESTART = 5  # not here: see resume
-    ROLLOUT = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,41 +84,41 @@ def guard(
     desired: IntArray,
     current: IntArray,
     complete: BoolArray,
+    cold_start_s: FloatArray,
     catalog: Catalog,
     now_s: float,
-    rolling: BoolArray | None = None,
 ) -> Guarded:
     """Return `desired` with the brakes applied.
 
-    `complete` says whose readings are, `rolling` whose pods are being replaced.
+    `complete` says whose readings are; `cold_start_s` is declared or learned, as the plan
+    was made with.
     """
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
     elapsed_s = now_s - float(state.times_s[-1]) if len(state.times_s) else 0.0
     complete_s = state.complete_s + np.where(complete, elapsed_s, 0.0)
-    cold_s = np.where(np.isfinite(catalog.cold_start_s), catalog.cold_start_s, DEFAULT_COLD_START_S)
-    warm_up_s = np.maximum(brakes.warm_up_s, 2.0 * cold_s) if brakes.warm_up_s else 0.0
+    warm_up_s = np.maximum(brakes.warm_up_s, 2.0 * cold_start_s) if brakes.warm_up_s else 0.0
     warm = complete_s >= warm_up_s
     history = np.concatenate([state.counts, current[:, None]], axis=1)
     age_s = now_s - np.append(state.times_s, now_s)
 
     result, brake = desired.copy(), np.zeros(len(desired), dtype=np.int64)
     _hold(result, brake, ~warm & (result < current), current, Brake.WARM_UP)
-    if rolling is not None:
-        _hold(result, brake, rolling & (result < current), current, Brake.ROLLOUT)
     largest = np.where(age_s <= MINUTE_S, history, -1).max(axis=1)
     step = np.maximum(np.floor(largest * brakes.max_scale_down_ratio), 1.0).astype(np.int64)
     lowest = np.minimum(largest - step, current)
     _hold(result, brake, result < lowest, lowest, Brake.DOWN_RATE)
-    recent = (age_s[None, :] <= cold_s[:, None]) & (history >= 0)
+    recent = (age_s[None, :] <= cold_start_s[:, None]) & (history >= 0)
     smallest = np.where(recent, history, np.iinfo(np.int64).max).min(axis=1)
     ceiling = np.floor(np.maximum(smallest, 1) * brakes.max_scale_up_factor).astype(np.int64)
-    highest = np.maximum(ceiling, current)
+    highest = np.maximum(np.maximum(ceiling, smallest + brakes.min_scale_up_step), current)
     _hold(result, brake, result > highest, highest, Brake.UP_RATE)
     paid = _within_budget(result, current, catalog, brakes)
     _hold(result, brake, result > paid, paid, Brake.BUDGET)
     return Guarded(
-        desired=result, brake=brake, state=_remember(state, current, complete_s, now_s, cold_s)
+        desired=result,
+        brake=brake,
+        state=_remember(state, current, complete_s, now_s, cold_start_s),
     )
 
 

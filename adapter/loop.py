@@ -15,9 +15,8 @@ from .clock import ShiftedClock, boot_id
 from .collect.collector import Collector
 from .config import Settings, load_settings
 from .decide import DecisionMemory, decide
-from .discovery.following import Cluster, ClusterFollower
 from .errors import ConfigError
-from .frames import encode_frame, encode_state_frame
+from .frames import encode_failure_frame, encode_frame, encode_state_frame
 from .heap import return_free_pages, settle_heap
 from .records import Publication, Snapshot, TickReport
 from .saved_state import Moment, encode_state
@@ -82,10 +81,7 @@ class Loop:
         clock: ShiftedClock,
         memory: DecisionMemory,
         send: Callable[[bytes], None],
-        cluster: Cluster | None = None,
     ) -> None:
-        self._follower = ClusterFollower(cluster, clock) if cluster is not None else None
-        self._declared = settings
         self._settings = settings
         self._file = settings_file
         self._clock = clock
@@ -119,11 +115,8 @@ class Loop:
     async def tick(self) -> None:
         """Collect once, decide, and send the publication."""
         await self._reload()
-        await self._follow()
         begun_s = self._clock.monotonic_s()
         snapshot = await self._collector.collect()
-        if self._follower is not None:
-            snapshot = self._follower.added_to(snapshot)
         collected_s = self._clock.monotonic_s()
         report = TickReport(
             collect_s=collected_s - begun_s,
@@ -185,34 +178,23 @@ class Loop:
             await self.tick()
         except BrokenPipeError:
             raise  # nobody is left to decide for
-        except Exception:
+        except Exception as exc:
             # One of the two places for it: a tick that fails leaves the last decision,
             # which ages, is held and is then refused; the next tick tries again.
             logger.exception("tick failed; the last decision stands and ages")
+            self._send(encode_failure_frame(f"{type(exc).__name__}: {exc}"))
 
     async def _reload(self) -> None:
         if self._file is None or (settings := self._file.changed()) is None:
             return
-        whole = settings if self._follower is None else self._follower.joined(settings)[0]
         try:
             # First what can refuse them: rows and readings must be of one set of settings.
-            await self._collector.reconfigure(whole)
+            await self._collector.reconfigure(settings)
         except ConfigError as exc:
             self._file.refuse(exc)
             return
-        self._declared, self._settings = settings, whole
-        self._catalog = build_catalog(whole)
-
-    async def _follow(self) -> None:
-        """Take what the cluster declares and shows now."""
-        if self._follower is None:
-            return
-        settings, sighting = self._follower.joined(self._declared)
-        if settings is not self._settings:
-            await self._collector.reconfigure(settings)
-            self._settings = settings
-            self._catalog = build_catalog(settings)
-        self._collector.see(sighting)
+        self._settings = settings
+        self._catalog = build_catalog(settings)
 
     async def _rest(self, until_s: float, stop: asyncio.Event) -> None:
         """Wait for the next tick's time, or for a first request for a model without replicas."""

@@ -205,7 +205,7 @@ BRAKE = Family(
 )
 AGE = _one(
     "wva_reading_age_seconds",
-    "Age of the oldest reading that the decision needs; no sample if it was never made.",
+    "Age of the last reading of the variant's engines; no sample if there was none.",
     "age_s",
 )
 INFO = _one("wva_variant_info", "1; what else is known of the variant, in labels.", "one")

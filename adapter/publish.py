@@ -8,6 +8,7 @@ itself is never bent. In observe and paused mode the published count is what is 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer import Binding, BoolArray, FloatArray, IntArray, Plan, Trust
 
@@ -61,7 +62,7 @@ def publish(
         current,
         most=variants.max_replicas,
         needed=plan.binding == Binding.DEMAND,
-        tolerance_ratio=_tolerance_ratio(snapshot, settings.hpa_tolerance),
+        tolerance_ratio=settings.hpa_tolerance,
         max_nudge=settings.max_nudge_replicas,
     )
     told = guarded.desired + nudge
@@ -85,14 +86,15 @@ def publish(
         reading_age_s=age,
         read_unix_s=snapshot.taken_unix_s - np.where(np.isfinite(age), age, 0.0),
         message=_messages(
-            snapshot, variants.blind | variants.partial | (age > settings.max_decision_age_s)
+            snapshot,
+            analysis.doubt,
+            variants.blind | variants.partial | (age > settings.max_decision_age_s),
         ),
         details=_details(plan, guarded, decision, analysis, snapshot),
         binding=plan.binding.astype(np.int8),
         binding_names=tuple(_camel(b.name) for b in Binding),
         texts={
             **catalog.texts,
-            **(snapshot.circumstances.texts if snapshot.circumstances is not None else {}),
             "dialect": snapshot.dialect,
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
             "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
@@ -103,21 +105,13 @@ def publish(
     )
 
 
-def _tolerance_ratio(snapshot: Snapshot, default: float) -> float | FloatArray:
-    """Return each HPA's own tolerance, the settings' where it has none that is known."""
-    if snapshot.circumstances is None:
-        return default
-    own = snapshot.circumstances.tolerance_ratio
-    return np.where(np.isfinite(own), own, default)
-
-
 def nudged(
     desired: IntArray,
     current: IntArray,
     *,
     most: IntArray,
     needed: BoolArray,
-    tolerance_ratio: float | FloatArray,
+    tolerance_ratio: float,
     max_nudge: int,
 ) -> IntArray:
     """Return how many replicas to add so that HPA acts on a needed scale-up.
@@ -193,21 +187,21 @@ def _finite(values: FloatArray) -> FloatArray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _messages(snapshot: Snapshot, troubled: BoolArray) -> tuple[str, ...]:
+def _messages(snapshot: Snapshot, doubt: NDArray[np.uint8], troubled: BoolArray) -> tuple[str, ...]:
     """Return a sentence on whose readings are missing and why, "" where none are."""
     if not troubled.any():
         return ("",) * len(troubled)
+    why = np.where(doubt != Reason.PRESENT, doubt, snapshot.replica["running_requests"].reasons)
     messages = [""] * len(troubled)
     listed: dict[int, list[int]] = {}
     for replica in np.flatnonzero(troubled[snapshot.replica_variant]):
         listed.setdefault(int(snapshot.replica_variant[replica]), []).append(int(replica))
     for variant in np.flatnonzero(troubled):
-        messages[variant] = _trouble(snapshot, listed.get(int(variant), []))
+        messages[variant] = _trouble(snapshot, why, listed.get(int(variant), []))
     return tuple(messages)
 
 
-def _trouble(snapshot: Snapshot, replicas: list[int]) -> str:
-    reasons = snapshot.replica["running_requests"].reasons
+def _trouble(snapshot: Snapshot, reasons: NDArray[np.uint8], replicas: list[int]) -> str:
     silent = [
         r
         for r in replicas

@@ -18,7 +18,6 @@ __all__ = [
     "PERCENTILES",
     "REPLICA_SIGNALS",
     "VARIANT_SIGNALS",
-    "Circumstances",
     "Freshness",
     "Missing",
     "ModelKey",
@@ -49,6 +48,8 @@ class Reason(IntEnum):
     NO_EVENTS = 10  # nothing happened in the window: no traffic
     STALE = 11  # last read longer ago than allowed
     UNKNOWN = 12  # no dialect fits the body
+    RESET = 13  # the connection was there and broke: somebody listens
+    IMPLAUSIBLE = 14  # a rate that what is in flight can't explain
 
 
 class Missing(NamedTuple):
@@ -184,23 +185,14 @@ def _frozen() -> Mapping[str, Readings]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Circumstances:
-    """What a cluster says of variants, beside their replicas. Columns are per variant."""
-
-    reachable_replicas: NDArray[np.int64]  # most that can be had now; -1: nothing says
-    rolling: NDArray[np.bool_]  # its pods are being replaced by a new version
-    tolerance_ratio: NDArray[np.float64]  # of the HPA that follows it; NaN: not known
-    texts: Mapping[str, tuple[str, ...]]  # in words: who declares it, what holds it back
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
     """Everything that was read in one tick, the same whatever it was read from.
 
     `replica_variant` maps each replica to its row in `variants`, `variant_model` each
     variant to its row in `models`. `replica_age_s` is the age of the replica's last
     good reading at `taken_s` (NaN: never read). Replica counts are the scale
-    target's; -1 where they aren't known.
+    target's; -1 where they aren't known. `replica_missed` says whose last reading failed in
+    this tick, so that its rates are those of an earlier one; None: nobody's.
     """
 
     taken_s: float  # monotonic
@@ -219,7 +211,7 @@ class Snapshot:
     ready_replicas: NDArray[np.int64]
     dialect: tuple[str, ...]  # per variant: name of the dialect found, "" if none
     faults: tuple[SourceFault, ...] = ()
-    circumstances: Circumstances | None = None
+    replica_missed: NDArray[np.bool_] | None = None
 
 
 class Freshness(IntEnum):
@@ -238,7 +230,6 @@ class TickReport:
     decide_s: float
     encode_s: float
     faults: tuple[SourceFault, ...] = ()
-    error: str = ""  # why the tick itself failed, if it did
     settings_error: str = ""  # why the last reload was refused
     scrapes: int = 0
 
@@ -249,7 +240,7 @@ class Publication:
 
     `values` holds the served metrics by name, NaN where one has no value (`message`
     says why). `held_values` is what `wva_desired_replicas` becomes while held:
-    max(last decision, current). `reading_age_s` is the age of the oldest reading the
+    max(last decision, current). `reading_age_s` is the age of the last reading that the
     decision needs, when it was published; with the time since receipt it gives the
     age, so no two machines' clocks are ever compared. `details` are the numbers behind
     the decision (inputs, bounds, predictions), for our own /metrics and /explain;

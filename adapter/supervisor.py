@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .clock import Clock
 from .errors import AdapterError
-from .frames import Frame, encode_state_frame, read_frame
+from .frames import Frame, TickFailure, encode_state_frame, read_frame
 from .keeper import StateKeeper
 from .records import Publication
 from .store import Store
@@ -26,25 +26,28 @@ STOP_TIMEOUT_S = 5.0
 
 
 async def supervise(
-    settings_path: Path | None,
+    settings_path: Path,
     store: Store,
     keeper: StateKeeper,
     clock: Clock,
     stop: asyncio.Event,
     *,
     leads: Callable[[], bool] = lambda: True,
+    tick_failed: Callable[[], None],
     log_arguments: Sequence[str] = (),
 ) -> None:
     """Keep the loop's process running and take what it sends, until `stop` is set.
 
     What comes while this replica doesn't lead (`leads`) isn't taken: somebody else decides.
+    `tick_failed` is told of each tick that came to no decision.
     """
-    command = [sys.executable, "-m", "adapter", "_loop", *log_arguments]
-    if settings_path is not None:
-        command += ["--settings", str(settings_path)]
+    command = [sys.executable, "-m", "adapter", "_loop", "--settings", str(settings_path)]
+    command += log_arguments
     failures = 0
     while not stop.is_set():
-        taking = _Taking(store, keeper, clock, lambda: leads() and not stop.is_set())
+        taking = _Taking(
+            store, keeper, clock, lambda: leads() and not stop.is_set(), tick_failed=tick_failed
+        )
         received = await _run_once(command, taking, keeper, stop)
         if stop.is_set():
             return
@@ -88,9 +91,16 @@ class _Taking:
     """Takes what a loop sends, while it may."""
 
     def __init__(
-        self, store: Store, keeper: StateKeeper, clock: Clock, may: Callable[[], bool]
+        self,
+        store: Store,
+        keeper: StateKeeper,
+        clock: Clock,
+        may: Callable[[], bool],
+        *,
+        tick_failed: Callable[[], None],
     ) -> None:
         self._store, self._keeper, self._clock, self._may = store, keeper, clock, may
+        self._tick_failed = tick_failed
 
     async def read(self, reader: asyncio.StreamReader) -> int:
         """Take frames until the pipe ends; return how many came."""
@@ -105,11 +115,13 @@ class _Taking:
         return frames
 
     def _take(self, frame: Frame) -> None:
-        if not isinstance(frame.content, Publication):
+        if isinstance(frame.content, TickFailure):
+            self._tick_failed()
+        elif isinstance(frame.content, Publication):
+            now_s = self._clock.monotonic_s()
+            self._store.swap(frame.content.set_back(frame.sent_s - now_s), received_s=now_s)
+        else:
             self._keeper.take(frame.content)
-            return
-        now_s = self._clock.monotonic_s()
-        self._store.swap(frame.content.set_back(frame.sent_s - now_s), received_s=now_s)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -112,6 +112,10 @@ class Telemetry:
             if edition is not None:
                 self.observe(edition.publication.report)
 
+    def tick_failed(self) -> None:
+        """Count a tick that came to no decision."""
+        self._tick_errors.inc()
+
     def observe(self, report: TickReport) -> None:
         """Count one tick."""
         for phase, seconds in (
@@ -123,8 +127,6 @@ class Telemetry:
         self._scrapes.inc(report.scrapes)
         for fault in report.faults:
             self._source_errors.labels(source_kind(fault), reason_word(fault)).inc()
-        if report.error:
-            self._tick_errors.inc()
         # Every tick repeats the fault of a file that stays broken: one failure, not many.
         if report.settings_error and report.settings_error != self._settings_error:
             self._reload_failures.inc()

@@ -230,7 +230,13 @@ def _write_state(folder: Path, state: SelfMade) -> None:
     """Keep the state, whole or not at all, and the bundle beside it for clients."""
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps({name: pem.decode() for name, pem in state.to_mapping().items()})
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+    _write_whole(folder / _STATE_FILE, content.encode(), mode=0o600)
+    _write_whole(folder / _BUNDLE_FILE, state.bundle_pem, mode=0o644)
+
+
+def _write_whole(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file so that whoever reads it finds all of it, or what was there before."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
-    Path(file.name).replace(folder / _STATE_FILE)
-    (folder / _BUNDLE_FILE).write_bytes(state.bundle_pem)
+        os.fchmod(file.fileno(), mode)
+    Path(file.name).replace(path)

@@ -114,6 +114,9 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     lasting = np.where(by_memory, by_stock, np.nan_to_num(offered) + backlog / DRAIN_S)
     by_stock = np.where(trusted, lasting, by_stock * _rise(ahead))
     measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
+    there = np.bincount(model, weights=variants.current_replicas, minlength=count) > 0
+    # Replicas of which neither speed nor state is known: what they carry may be anything.
+    known &= any_of(model, capacity.known, count) | measured | ~there
     overruled = any_of(model, full.lasting, count) & (by_stock > offered)
     use_stock = measured & (~trusted | overruled)
     now = np.where(use_stock, by_stock, np.nan_to_num(offered))
@@ -126,15 +129,14 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     )
     idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
     # Nobody who asks for a model that has no replica: nothing wakes it, a restart least of all.
-    some = np.bincount(model, weights=variants.current_replicas, minlength=count) > 0
-    idle |= ~some & ~asked_for
+    idle |= ~there & ~asked_for
     # A count of zero has an error too, but nobody who asks needs no replica.
     now = np.where(idle & known, np.where(asked_for, now, 0.0), np.maximum(now, TRICKLE_RPS))
     kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.peak_rps, now))
     kept = np.where(idle & known, now, kept)
     # What is there stays until the load has settled: a plan with less isn't looked for.
-    there = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
-    kept = np.where(ahead.settled | idle, kept, np.maximum(kept, there))
+    carried = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
+    kept = np.where(ahead.settled | idle, kept, np.maximum(kept, carried))
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.ceil(np.where(known, offered, np.nan)[model] / rate)
         alone = np.where((rate > 0) & capacity.known, alone, np.nan)

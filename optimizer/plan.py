@@ -107,13 +107,15 @@ def _bounds(request: PlanRequest, need: Need) -> tuple[IntArray, IntArray, BoolA
     """Return lowest and highest counts, and which variants are frozen.
 
     A frozen variant keeps the larger of what was last asked for and what is there: it
-    has no reading to justify less, and nothing is known that justifies more.
+    has no reading to justify less, and nothing is known that justifies more. A partial one
+    may get more, and keeps at least as much: a failing source takes nothing away, and that
+    includes what is on its way.
     """
     variants = request.variants
     frozen = variants.blind | ~need.known[variants.model]
     kept = np.maximum(_previous(request), variants.current_replicas)
     kept = np.clip(kept, variants.min_replicas, variants.max_replicas)
-    lowest = np.where(frozen, kept, variants.min_replicas)
+    lowest = np.where(frozen | variants.partial, kept, variants.min_replicas)
     highest = np.where(frozen, kept, variants.max_replicas)
     return lowest, highest, frozen
 
@@ -236,10 +238,11 @@ def _binding(
     infeasible = (refused & ~any_of(model, capacity.slo_feasible, count))[model]
     short = ~settled.covered[model]
     grew = desired > variants.current_replicas
+    kept = np.maximum(_previous(request), variants.current_replicas)
     conditions = [
         frozen,
         short & (desired == highest),
-        variants.partial & (desired == variants.current_replicas),
+        variants.partial & (desired <= kept),
         infeasible,
         need.by_saturation[model] & grew,
         (desired == variants.min_replicas) & (settled.binding != Binding.STEADY) & ~grew,

@@ -68,11 +68,13 @@ def answered_statuses(metrics: EngineMetrics) -> tuple[str, ...]:
 
 
 def _answered(metrics: EngineMetrics) -> dict[str, int]:
-    return {"2xx": metrics.requests.finished, "5xx": metrics.requests.rejected}
+    # A stream has begun with its status before its client hangs up.
+    requests = metrics.requests
+    return {"2xx": requests.finished + requests.hung_up, "5xx": requests.rejected}
 
 
 def _count(metrics: EngineMetrics) -> int:
-    return metrics.requests.finished + metrics.requests.rejected
+    return sum(_answered(metrics).values())
 
 
 def _if(

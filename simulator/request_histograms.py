@@ -67,6 +67,7 @@ class RequestHistograms:
     output_tokens: Histogram = field(init=False)
     finished: int = 0
     rejected: int = 0
+    hung_up: int = 0
     request_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -79,14 +80,14 @@ class RequestHistograms:
 
     def observe(self, request: EndedRequest) -> None:
         """Count one ended request."""
-        if request.status is RequestStatus.TIMED_OUT:
-            return  # the client hung up: vLLM records nothing (engine-metrics 6.6)
         self.request_bytes += REQUEST_BYTES + BYTES_PER_TOKEN * request.prompt_tokens
         duration_s = request.finish_s - request.arrival_s
         self.http_highr_s.observe(duration_s)
         self.http_lowr_s.observe(duration_s)
         if request.status is RequestStatus.REJECTED:
             self.rejected += 1
+        elif request.status is RequestStatus.TIMED_OUT:
+            self.hung_up += 1  # the engine records nothing, the server in front of it an answer
         else:
             self._observe_finished(request, e2e_s=duration_s)
 

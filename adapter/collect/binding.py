@@ -118,15 +118,15 @@ def _bind(page: Exposition, dialects: Iterable[Dialect], names: frozenset[str]) 
         return Misfit(Reason.UNKNOWN, "no dialect knows these metrics; see docs/dialects.md")
     served = [_model_of(series, dialect.model_label) for series in page.series]
     ours = [model in _UNKNOWN_MODEL or model.lower() in names for model in served]
-    if not any(own and m not in _UNKNOWN_MODEL for own, m in zip(ours, served, strict=True)):
-        others = sorted(set(served) - _UNKNOWN_MODEL)
-        if others:
-            return Misfit(
-                Reason.WRONG_MODEL,
-                f"it serves {', '.join(others[:3])!r}, not {min(names)!r}; "
-                "if that is the same model, add the name to its served_names",
-            )
-    return _Binder(SeriesIndex(page.series, only=ours), dialect).binding()
+    others = sorted({m for own, m in zip(ours, served, strict=True) if not own})
+    named = any(own and m not in _UNKNOWN_MODEL for own, m in zip(ours, served, strict=True))
+    if others and not named:
+        return Misfit(
+            Reason.WRONG_MODEL,
+            f"it serves {', '.join(others[:3])!r}, not {min(names)!r}; "
+            "if that is the same model, add the name to its served_names",
+        )
+    return _Binder(SeriesIndex(page.series, only=ours), dialect, alone=not others).binding()
 
 
 def _detected(dialect: Dialect, index: SeriesIndex, facts: SeriesIndex) -> bool:
@@ -140,8 +140,9 @@ def _model_of(series: Series, label: str) -> str:
 class _Binder:
     """Collects the index arrays of one binding."""
 
-    def __init__(self, index: SeriesIndex, dialect: Dialect) -> None:
+    def __init__(self, index: SeriesIndex, dialect: Dialect, *, alone: bool) -> None:
         self._index = index
+        self._alone = alone  # no other model is behind this server
         self._dialect = dialect
         self._flows: list[tuple[int, int, float]] = []
         self._lacking = np.full(len(RAW_SIGNALS), Reason.NOT_EXPORTED, dtype=np.uint8)
@@ -151,7 +152,9 @@ class _Binder:
             BoundGauge(column, tuple(self._gauge_ways(name))) for column, name in enumerate(GAUGES)
         )
         for name in COUNTERS:
-            self._counter(name)
+            # A server's own count is of all its models: it says nothing of one among several.
+            if name != "answered" or self._alone:
+                self._counter(name)
         used = {name: self._histogram(name) for name in HISTOGRAMS}
         start = [i for s in self._dialect.process_start for i in self._index.select(s)][:1]
         series, columns, scales = zip(*self._flows, strict=True) if self._flows else ((), (), ())

@@ -129,6 +129,7 @@ class EngineTable:
         )
         self._drop_buckets(row, keep=binding.buckets)
         self.lacking[row] = binding.lacking
+        self._note_broken_counters(row, binding, page)
         self.read_s[row] = now_s
         self.fault[row] = Reason.PRESENT
         if gained is None:
@@ -169,6 +170,13 @@ class EngineTable:
                 reasons[one.column] = Reason.PRESENT if sound else Reason.NOT_FINITE
         self.gauges[row] = values
         self.gauge_reasons[row] = reasons
+
+    def _note_broken_counters(self, row: int, binding: Binding, page: Exposition) -> None:
+        """Say which counters and histograms hold no number: nothing is gained in them."""
+        broken = ~np.isfinite(page.values[binding.flow_series])
+        for column in np.unique(binding.flow_column[broken]).tolist():
+            signal = FLOWS[column].partition(".")[0]
+            self.lacking[row, RAW_SIGNALS.index(signal)] = Reason.NOT_FINITE
 
     def _bucket_table(self, buckets: BucketBinding) -> BucketTable:
         key = (buckets.histogram, buckets.bounds)

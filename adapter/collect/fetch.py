@@ -114,6 +114,11 @@ def failure_of(url: str, exc: Exception) -> Failure:
     detail = f"{type(exc).__name__}: {exc}"
     if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ClientResponseError | zlib.error):
         return Failure(Reason.MALFORMED, SourceMalformedError(url, detail))
+    if isinstance(exc, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not isinstance(
+        exc, aiohttp.ClientConnectorError
+    ):
+        # Somebody had taken the connection, unlike with one that is refused.
+        return Failure(Reason.RESET, SourceUnavailableError(url, detail))
     return Failure(Reason.UNREACHABLE, SourceUnavailableError(url, detail))
 
 

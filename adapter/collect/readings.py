@@ -148,6 +148,9 @@ def replica_readings(table: TargetTable, targets: Targets) -> dict[str, Readings
     flows = _Flows(table, targets, targets.why_unread(), one_is_enough=False)
     found = {name: flows.gauge(name) for name in _GAUGES}
     found |= {name: flows.rate(signal, flow(signal)) for name, signal in _RATES.items()}
+    found["completion_rate_rps"] = _larger(
+        found["completion_rate_rps"], flows.rate("answered", flow("answered"))
+    )
     found["first_token_rate_rps"] = flows.rate("ttft_s", count_flow("ttft_s"))
     inflight = found["running_requests"].present & found["waiting_requests"].present
     found["inflight_slope_rps"] = flows.reading(
@@ -243,6 +246,12 @@ def _percentile(flows: _Flows, histogram: str, ratio: float) -> Readings:
 
 def _where(condition: BoolArray, reason: Reason) -> ReasonArray:
     return np.where(condition, reason, Reason.PRESENT).astype(np.uint8)
+
+
+def _larger(first: Readings, second: Readings) -> Readings:
+    """Return the first of two readings, or the second where it is present and larger."""
+    use = first.present & second.present & (second.values > first.values)
+    return Readings(np.where(use, second.values, first.values), first.reasons)
 
 
 def _first_present(first: Readings, second: Readings) -> Readings:

@@ -39,10 +39,12 @@ class Target:
 
     __slots__ = (
         "asked_s",
+        "dialect",
         "endpoint",
         "failing",
         "memory",
         "names",
+        "other_since_s",
         "paths",
         "row",
         "starting",
@@ -61,6 +63,8 @@ class Target:
         self.asked_s = -math.inf
         self.failing = False
         self.starting = False
+        self.dialect = ""  # what it has been read as, "" until then
+        self.other_since_s = math.inf  # since when it answers as another engine
 
     @property
     def url(self) -> str:
@@ -184,11 +188,33 @@ class Scraper:
             self._fail(target, binding.reason, binding.message)
             return
         now_s = self._clock.monotonic_s()
+        if self._is_another(target, binding.dialect, now_s):
+            lasted = f"believed once that has lasted {self._settings.hold_s:g} s (hold_s)"
+            detail = f"it answers as {binding.dialect} and was {target.dialect}; {lasted}"
+            self._fail(target, Reason.UNKNOWN, detail)
+            return
         self.table.observe(target.row, target.memory, binding, page, now_s=now_s)
         self.dialect[target.variant] = binding.dialect
         self._good_path[target.variant] = target.paths[0]
         target.failing = False
         self._faults.answered(target.endpoint)
+
+    def _is_another(self, target: Target, dialect: str, now_s: float) -> bool:
+        """Return whether a target says what its engine can't: that it is of another kind.
+
+        Behind one address engines aren't exchanged from one scrape to the next; a page of
+        another kind is more likely a mistake, and its zeros would take replicas away.
+        """
+        if target.dialect in {"", dialect}:
+            target.dialect, target.other_since_s = dialect, math.inf
+            return False
+        target.other_since_s = min(target.other_since_s, now_s)
+        if now_s - target.other_since_s < self._settings.hold_s:
+            return True
+        self.table.forget(target.row)
+        target.dialect, target.other_since_s = dialect, math.inf
+        target.memory = CounterMemory()
+        return False
 
     def _fail(self, target: Target, reason: Reason, detail: str) -> None:
         never = math.isnan(self.table.read_s[target.row])

@@ -43,6 +43,7 @@ GAUGES = tuple(OVER)
 COUNTERS = (
     "arrivals",
     "completions",
+    "answered",  # by the server before the engine, whatever became of the request
     "rejections",
     "prompt_tokens",
     "output_tokens",

@@ -32,6 +32,7 @@ class EngineView:
     current_replicas: NDArray[np.int64]
     ready_replicas: NDArray[np.int64]
     dialect: tuple[str, ...]
+    replica_missed: NDArray[np.bool_] | None = None
 
 
 def scraped_view(
@@ -87,6 +88,7 @@ def engine_view(
         current_replicas=fleet.current,
         ready_replicas=_ready(fleet, state, replica_variant, variants),
         dialect=tuple(dialect),
+        replica_missed=np.bincount(replica[fault != Reason.PRESENT], minlength=count) > 0,
     )
 
 

@@ -54,7 +54,15 @@ def bindings(publication):
 
 
 def busy(variant, name, rate_rps, **more):
-    return replica(variant, name, completion_rate_rps=rate_rps, **BUSY, **more)
+    # A request takes 2 s here, so the rate keeps twice as many in flight on average.
+    return replica(
+        variant,
+        name,
+        completion_rate_rps=rate_rps,
+        mean_running_requests=2.0 * rate_rps,
+        **BUSY,
+        **more,
+    )
 
 
 def test_more_demand_buys_more_capacity_in_one_step(catalog):

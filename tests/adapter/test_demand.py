@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adapter.demand import model_offered_rate_rps, replica_offered_rate_rps
+from adapter.demand import replica_offered_rate_rps
 from adapter.records import Missing, Readings, Reason
 
 NAN = np.nan
@@ -49,39 +49,6 @@ def test_what_was_offered_to_a_replica(
         completions=one(completions),
         inflight_slope=one(slope),
         rejections=one(rejections),
-    )
-    if isinstance(expected, Missing):
-        assert found[0] == expected
-    else:
-        assert found[0] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("router", "refused", "replicas", "expected"),
-    [
-        pytest.param(9.0, 2.0, [3.0, 4.0], 9.0, id="the-router-first-it-holds-its-refusals"),
-        pytest.param(Reason.NOT_EXPORTED, Reason.NOT_EXPORTED, [3.0, 4.0], 7.0, id="replicas"),
-        pytest.param(Reason.NOT_EXPORTED, 2.0, [3.0, 4.0], 9.0, id="refusals-alone-are-added"),
-        pytest.param(Reason.TIMEOUT, Reason.TIMEOUT, [3.0, NAN], 3.0, id="those-that-report"),
-        pytest.param(
-            Reason.NOT_EXPORTED, Reason.NOT_EXPORTED, [NAN, NAN], Missing(Reason.TIMEOUT), id="nobody"
-        ),
-        pytest.param(
-            Reason.NOT_EXPORTED, Reason.NOT_EXPORTED, [], Missing(Reason.NOT_READ_YET), id="none"
-        ),
-    ],
-)  # fmt: skip
-def test_what_was_offered_to_a_model(
-    router: float | Reason,
-    refused: float | Reason,
-    replicas: list[float],
-    expected: float | Missing,
-) -> None:
-    found = model_offered_rate_rps(
-        router_offered=one(router),
-        router_rejections=one(refused),
-        replica_offered=Readings.of(np.array(replicas, dtype=float), Reason.TIMEOUT),
-        replica_model=np.zeros(len(replicas), dtype=np.int64),
     )
     if isinstance(expected, Missing):
         assert found[0] == expected

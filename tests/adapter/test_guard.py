@@ -17,12 +17,15 @@ def catalog(brakes: str, count: int = 1, cost: float = 2.0, namespaces=("default
     return build_catalog(parse_settings(f"brakes: {{{brakes}}}\nvariants:\n{variants}\n"))
 
 
-def step(state, desired, current, now_s, cat, *, complete=True):
+def step(state, desired, current, now_s, cat, *, complete=True, cold_start_s=None):
     return guard(
         state,
         desired=np.asarray(desired, dtype=np.int64),
         current=np.asarray(current, dtype=np.int64),
         complete=np.full(len(desired), complete),
+        cold_start_s=cat.cold_start_s
+        if cold_start_s is None
+        else np.full(len(desired), cold_start_s),
         catalog=cat,
         now_s=now_s,
     )
@@ -78,6 +81,28 @@ def test_rises_to_a_multiple_per_cold_start():
     assert (first.desired.tolist(), first.brake.tolist()) == ([6], [Brake.UP_RATE])
     assert step(first.state, [50], [6], 50.0, cat).desired.tolist() == [6]
     assert step(first.state, [50], [6], 101.0, cat).desired.tolist() == [18]
+
+
+@pytest.mark.parametrize(
+    ("current", "expected"),
+    [
+        pytest.param(0, 4, id="from-zero"),
+        pytest.param(1, 5, id="a-step-from-one"),
+        pytest.param(2, 6, id="both-agree"),
+        pytest.param(3, 9, id="the-factor"),
+    ],
+)
+def test_a_few_replicas_are_never_too_many_at_once(current, expected):
+    cat = catalog("warm_up_s: 0, max_scale_up_factor: 3")
+    assert step(GuardState.empty(), [50], [current], 0.0, cat).desired.tolist() == [expected]
+
+
+def test_a_cold_start_that_was_learned_counts_like_a_declared_one():
+    cat = catalog("warm_up_s: 0, max_scale_up_factor: 3")
+    first = step(GuardState.empty(), [50], [2], 0.0, cat, cold_start_s=30.0)
+    soon = step(first.state, [50], [6], 29.0, cat, cold_start_s=30.0)
+    assert soon.desired.tolist() == [6]
+    assert step(soon.state, [50], [6], 31.0, cat, cold_start_s=30.0).desired.tolist() == [18]
 
 
 def test_what_runs_is_never_taken_away_by_the_rise_brake():

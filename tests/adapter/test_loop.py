@@ -7,7 +7,7 @@ import pytest
 from adapter.clock import ShiftedClock, SystemClock
 from adapter.config import parse_settings
 from adapter.decide import DecisionMemory
-from adapter.frames import read_frame
+from adapter.frames import TickFailure, read_frame
 from adapter.loop import Loop
 from adapter.records import Publication
 from tests.helpers.pages import PageServer, page
@@ -22,12 +22,16 @@ class Published:
         self._pipe = asyncio.StreamReader()
         self.send = self._pipe.feed_data
 
-    async def desired(self) -> list[float]:
-        """Wait for the next publication and return its counts."""
+    async def next(self, kind):
+        """Wait for the next frame of a kind and return what is in it."""
         while True:
             frame = await asyncio.wait_for(read_frame(self._pipe), timeout=20)
-            if isinstance(frame.content, Publication):
-                return frame.content.values["wva_desired_replicas"].tolist()
+            if isinstance(frame.content, kind):
+                return frame.content
+
+    async def desired(self) -> list[float]:
+        """Wait for the next publication and return its counts."""
+        return (await self.next(Publication)).values["wva_desired_replicas"].tolist()
 
 
 @pytest.fixture
@@ -65,5 +69,33 @@ variants:
         assert await published.desired() == [0.0, 0.0]
     router.answers["/metrics"] = page(f"{QUEUE} 1\n")
     assert sum(await published.desired()) == 1.0  # one variant wakes, not all
+    stop.set()
+    await asyncio.wait_for(running, timeout=10)
+
+
+class BrokenClock(SystemClock):
+    """Says once that it can't tell the time."""
+
+    broken = True
+
+    def unix_s(self) -> float:
+        if self.broken:
+            self.broken = False
+            raise OSError("no time")
+        return super().unix_s()
+
+
+async def test_a_tick_that_fails_is_told_and_the_next_one_decides():
+    published, stop = Published(), asyncio.Event()
+    loop = Loop(
+        parse_settings("interval_s: 3600\nvariants: [{name: v, model: m, accelerator: H100}]"),
+        settings_file=None,
+        clock=ShiftedClock(BrokenClock(), ahead_s=0.0),
+        memory=DecisionMemory.empty(),
+        send=published.send,
+    )
+    running = asyncio.ensure_future(loop.run(stop))
+    assert (await published.next(TickFailure)).message == "OSError: no time"
+    assert len(await published.desired()) == 1
     stop.set()
     await asyncio.wait_for(running, timeout=10)

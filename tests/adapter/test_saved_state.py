@@ -47,7 +47,13 @@ def catalog():
 
 def loaded(*, rate_rps: float, replicas: int = 2) -> list[dict]:
     return [
-        replica(0, f"a{i}", completion_rate_rps=rate_rps / replicas, **BUSY)
+        replica(
+            0,
+            f"a{i}",
+            completion_rate_rps=rate_rps / replicas,
+            mean_running_requests=2.0 * rate_rps / replicas,
+            **BUSY,
+        )
         for i in range(replicas)
     ] + [replica(1, "b0")]
 

@@ -266,6 +266,34 @@ async def test_unusable_settings_end_with_two(tmp_path):
     assert b"interval_s" in error
 
 
+async def test_a_taken_port_is_told_in_a_line_and_ends_with_two(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = tmp_path / "wva.yaml"
+        settings = {
+            "state_dir": str(tmp_path),
+            "api": {"host": "127.0.0.1", "port": port, "auth": "none"},
+            "keda": {"host": "127.0.0.1", "port": free_port()},
+            "health": {"host": "127.0.0.1", "port": free_port()},
+        }
+        path.write_text(yaml.safe_dump(settings))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "adapter",
+            "serve",
+            "--settings",
+            str(path),
+            "--log-level",
+            "error",
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, error = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert error.decode().count("\n") == 1
+    assert str(port).encode() in error
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_restart_lowers_no_count_and_is_served_at_once(tmp_path, number):
     more = {"hold_s": 60.0, "down_window_s": 3.0}

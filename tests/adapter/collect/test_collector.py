@@ -107,7 +107,7 @@ async def test_rates_need_two_scrapes_and_then_are_there() -> None:
 FAULTS = [
     pytest.param(page("", "500 Internal Server Error"), Reason.HTTP_STATUS, id="500"),
     pytest.param(hang(), Reason.TIMEOUT, id="hang"),
-    pytest.param(reset(), Reason.UNREACHABLE, id="reset"),
+    pytest.param(reset(), Reason.RESET, id="reset"),
     pytest.param(cut(engine(70)), Reason.MALFORMED, id="half-a-body"),
     pytest.param(page(engine(70).rstrip("\n")[:-3]), Reason.MALFORMED, id="half-a-line"),
     pytest.param(page("\x00\x01<>\n"), Reason.MALFORMED, id="garbage"),
@@ -165,7 +165,7 @@ async def test_nan_is_missing_and_what_else_is_there_is_read() -> None:
     ):
         await run.collect()
         text = engine(20).replace(
-            "perc{" + 'engine="0",model_name="m"} 0.25', "perc{" + M + "} NaN"
+            'perc{engine="0",model_name="m"} 0.25', 'perc{engine="0",model_name="m"} NaN'
         )
         server.answers["/metrics"] = page(text)
         snapshot = await run.collect()

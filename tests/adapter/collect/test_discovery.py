@@ -44,7 +44,7 @@ variants:
     [
         pytest.param(page("", "500 Oops"), Reason.HTTP_STATUS, id="500"),
         pytest.param(hang(), Reason.TIMEOUT, id="hang"),
-        pytest.param(reset(), Reason.UNREACHABLE, id="reset"),
+        pytest.param(reset(), Reason.RESET, id="reset"),
         pytest.param(cut("[]" * 50), Reason.MALFORMED, id="half-a-body"),
         pytest.param(page("<html>"), Reason.MALFORMED, id="html"),
         pytest.param(page('[{"targets": 1}]'), Reason.MALFORMED, id="no-list"),

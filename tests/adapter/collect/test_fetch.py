@@ -62,7 +62,7 @@ MISDEEDS = [
     pytest.param(page("", "302 Found", Location="/other"), Reason.HTTP_STATUS, SourceRejectedError, id="redirect"),
     pytest.param(hang(), Reason.TIMEOUT, SourceUnavailableError, id="hang"),
     pytest.param(Answer(page("a 1\n").head, hang=True), Reason.TIMEOUT, SourceUnavailableError, id="hang-after-the-head"),
-    pytest.param(reset(), Reason.UNREACHABLE, SourceUnavailableError, id="reset"),
+    pytest.param(reset(), Reason.RESET, SourceUnavailableError, id="reset"),
     pytest.param(cut("a 1\n" * 100), Reason.MALFORMED, SourceMalformedError, id="half-a-body"),
     pytest.param(Answer(b"this is not HTTP\r\n\r\n"), Reason.MALFORMED, SourceMalformedError, id="not-http"),
     pytest.param(Answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), Reason.MALFORMED, SourceMalformedError, id="bad-chunk"),
@@ -138,5 +138,6 @@ def test_every_error_of_the_library_is_one_of_ours(kind: type[Exception]) -> Non
     # Built without its arguments, of which some need a connection; so it can't be written.
     mute = type(kind.__name__, (kind,), {"__str__": lambda _: "broken"})
     found = failure_of("http://pod/metrics", mute.__new__(mute))
-    assert found.reason in {Reason.UNREACHABLE, Reason.MALFORMED, Reason.TIMEOUT}
+    known = {Reason.UNREACHABLE, Reason.RESET, Reason.MALFORMED, Reason.TIMEOUT}
+    assert found.reason in known
     assert isinstance(found.error, SourceError)

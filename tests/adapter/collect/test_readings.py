@@ -26,6 +26,7 @@ def page(
     kv: float = 0.1,
     done: float = 0,
     turned_away: float = 0,
+    answered: float | None = None,
     ttft: tuple[float, ...] = (),
     prompts: tuple[float, ...] = (),
 ) -> str:
@@ -36,6 +37,9 @@ def page(
         f'vllm:request_success_total{{engine="0",{M}}} {done}',
         f"vllm:admission_rejections_total{{{M}}} {turned_away}",
     ]
+    if answered is not None:
+        where = 'handler="/v1/chat/completions",method="POST",status="2xx"'
+        lines.append(f"http_requests_total{{{where}}} {answered}")
     for name, values, bounds in (
         ("time_to_first_token_seconds", ttft, TTFT),
         ("request_prompt_tokens", prompts, (100, 200, 500, 1000)),
@@ -231,6 +235,32 @@ def test_three_times_overload_is_seen_within_a_tenth(queue_limit: int) -> None:
         text = page(running=10, waiting=waiting, done=done, turned_away=refused)
         fleet.read(text, after_s=step_s)
     assert offered(fleet) == pytest.approx(30.0, rel=0.1)
+
+
+@pytest.mark.parametrize("patience_s", [5, 15, 60])
+def test_clients_that_give_up_are_demand_too(patience_s: int) -> None:
+    # vLLM counts nothing of a request whose client hangs up; the server in front of it does.
+    rng = np.random.default_rng(3)
+    fleet = Fleet(1)
+    queue, done, answered, step_s = [], 0, 0, 5
+    for second in range(150):
+        queue += [second] * int(rng.poisson(30.0))
+        served = min(len(queue), int(rng.poisson(10.0)))
+        done += served
+        waits = [since for since in queue[served:] if second - since < patience_s]
+        answered += len(queue) - len(waits)
+        queue = waits
+        if second % step_s == 0:
+            text = page(running=10, waiting=len(queue), done=done, answered=answered)
+            fleet.read(text, after_s=step_s)
+    assert offered(fleet) == pytest.approx(30.0, rel=0.1)
+
+
+def test_what_a_server_answers_for_several_models_is_not_one_model_s() -> None:
+    other = 'vllm:request_success_total{engine="0",model_name="another"} 0\n'
+    engine = Engine().read(page(done=10, answered=50) + other)
+    engine.read(page(done=30, answered=500) + other)
+    assert engine.replica["completion_rate_rps"] == pytest.approx(2.0)
 
 
 def test_an_engine_changes_its_buckets_on_an_upgrade() -> None:
