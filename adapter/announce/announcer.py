@@ -7,12 +7,12 @@ it still holds then. Nothing waits for it.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..clock import Clock
 from ..errors import KubeApiError, KubeError
-from ..kube.transport import APPLY, JSON, MERGE, KubeTransport
+from ..kube.transport import APPLY, MERGE, KubeTransport
 from ..records import Freshness
 from ..store import Edition
 from .event_book import EventBook, Write
@@ -111,15 +111,24 @@ class Announcer:
         return written
 
     async def _write_event(self, write: Write) -> None:
-        content_type = MERGE if write.method == "PATCH" else JSON
         try:
-            await self._transport.call(
-                write.method, write.path, body=write.body, content_type=content_type
-            )
+            if write.method == "POST":
+                body = write.about(await self._uid(write.entry[0]))
+                await self._transport.call("POST", write.path, body=body)
+            else:
+                await self._transport.call(
+                    write.method, write.path, body=write.body, content_type=MERGE
+                )
         except KubeError as exc:
             self._book.forget(write)
             if not _needs_no_telling(exc):
                 raise
+
+    async def _uid(self, subject: Subject) -> str:
+        """Return an object's uid: another one of its name is another object."""
+        document = (await self._transport.call("GET", subject.path)).document
+        metadata = document.get("metadata")
+        return str(metadata.get("uid", "")) if isinstance(metadata, Mapping) else ""
 
     async def _write_statuses(
         self, edition: Edition, freshness: list[Freshness], budget: int
@@ -137,20 +146,16 @@ class Announcer:
                 await self._write_status(subject, status)
 
     async def _write_status(self, subject: Subject, status: Status) -> None:
-        path = (
-            f"/apis/{subject.api_version}/namespaces/{subject.namespace}"
-            f"/variantautoscalings/{subject.name}"
-        )
         try:
             if subject not in self._times:
-                document = (await self._transport.call("GET", path)).document
+                document = (await self._transport.call("GET", subject.path)).document
                 self._times[subject] = _times(document)
             body = apply_document(
                 subject, status, self._times[subject], now_unix_s=self._clock.unix_s()
             )
             answer = await self._transport.call(
                 "PATCH",
-                f"{path}/status",
+                f"{subject.path}/status",
                 body=body,
                 query={"fieldManager": MANAGER, "force": "true"},
                 content_type=APPLY,
@@ -171,7 +176,7 @@ class Announcer:
 
 
 def _needs_no_telling(exc: KubeError) -> bool:
-    """Return whether it is an Event that has expired, or a namespace that is going away."""
+    """Return whether an Event has expired, or an object or its namespace goes away."""
     if not isinstance(exc, KubeApiError):
         return False
     return exc.status in {404, 409} or (exc.status == 403 and "being terminated" in str(exc))

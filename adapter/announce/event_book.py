@@ -28,6 +28,13 @@ class Write:
     body: dict[str, Any]
     entry: tuple[Subject, str]
 
+    def about(self, uid: str) -> dict[str, Any]:
+        """Return the body of a new Event on the object with this uid.
+
+        `kubectl describe` shows no Event without it.
+        """
+        return {**self.body, "involvedObject": {**self.body["involvedObject"], "uid": uid}}
+
 
 @dataclass(slots=True)
 class _Entry:

@@ -21,6 +21,12 @@ class Subject(NamedTuple):
     namespace: str
     name: str
 
+    @property
+    def path(self) -> str:
+        """Return where the API server has it."""
+        place = f"{self.namespace}/{self.kind.lower()}s/{self.name}"
+        return f"/apis/{self.api_version}/namespaces/{place}"
+
 
 def parse_subject(text: str) -> Subject | None:
     """Return the object that "KIND NAMESPACE/NAME" names; None if it names none of the known."""

@@ -13,6 +13,7 @@ from tests.helpers.fake_cluster import failure, fake_cluster, transport_to
 from tests.helpers.publications import publication_of
 
 EVENTS = "/api/v1/namespaces/default/events"
+FOLLOWER = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/llama"
 VARIANT = "/apis/llmd.ai/v1alpha1/namespaces/default/variantautoscalings/llama"
 HPA = {"declared_by": "HPA default/llama"}
 DECLARED = {"declared_by": "VariantAutoscaling default/llama"}
@@ -47,6 +48,7 @@ class Rig:
 @pytest.fixture
 async def rig():
     async with fake_cluster() as cluster, transport_to(cluster.url) as transport:
+        cluster.put(FOLLOWER, {"metadata": {"uid": "uid-of-the-hpa"}})
         yield Rig(cluster, transport)
 
 
@@ -59,6 +61,22 @@ async def test_changes_become_events_that_count(rig) -> None:
     for desired in (2, 3, 5, 4):
         await rig.decide(desired)
     assert rig.events() == [("ScaledUp", 2), ("ScaledDown", 1)]
+
+
+async def test_an_event_is_on_that_very_object(rig) -> None:
+    """Without its uid `kubectl describe` shows nothing."""
+    await rig.decide(2)
+    await rig.decide(3)
+    (event,) = [each for path, each in rig.cluster.objects.items() if path.startswith(EVENTS)]
+    assert event["involvedObject"]["uid"] == "uid-of-the-hpa"
+
+
+async def test_an_object_that_is_gone_is_told_nothing(rig) -> None:
+    await rig.decide(2)
+    del rig.cluster.objects[FOLLOWER]
+    await rig.decide(3)
+    assert rig.events() == []
+    assert rig.announcer.problem == ""
 
 
 async def test_a_follower_tells_nothing_and_a_new_leader_no_old_change(rig) -> None:
@@ -99,7 +117,8 @@ async def test_a_failing_api_server_is_said_once_and_harms_nothing(rig, caplog) 
 async def test_an_event_that_expired_is_made_anew(rig) -> None:
     await rig.decide(2)
     await rig.decide(3)
-    rig.cluster.objects.clear()
+    for path in [path for path in rig.cluster.objects if path.startswith(EVENTS)]:
+        del rig.cluster.objects[path]
     await rig.decide(4)
     await rig.decide(5)
     assert rig.events() == [("ScaledUp", 1)]
