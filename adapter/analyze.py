@@ -129,6 +129,7 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
         policy=policy,
         state=memory.plan,
         now_unix_s=snapshot.taken_unix_s,
+        supply=catalog.supply,
     )
     return Analysis(
         request=request,

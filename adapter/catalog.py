@@ -15,6 +15,7 @@ from optimizer import (
     IntArray,
     ServiceProfiles,
     SloTargets,
+    Supply,
     Trust,
     seed_profiles,
 )
@@ -22,6 +23,7 @@ from optimizer import (
 from .accelerators import assume
 from .config import Model, Profile, ServiceClass, Settings, Variant
 from .records import ModelKey, VariantKey
+from .supply import build_supply
 
 __all__ = ["Catalog", "build_catalog"]
 
@@ -58,6 +60,7 @@ class Catalog:
     slo: SloTargets
     accelerators: tuple[str, ...]
     accelerators_per_replica: IntArray
+    supply: Supply
 
 
 def build_catalog(settings: Settings) -> Catalog:
@@ -103,6 +106,7 @@ def build_catalog(settings: Settings) -> Catalog:
         slo=_slo(classes),
         accelerators=tuple(v.accelerator for v in declared),
         accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
+        supply=build_supply(settings, models, costs=_floats([cost for cost, _ in costs])),
     )
 
 

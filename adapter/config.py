@@ -320,6 +320,8 @@ class Settings(Section):
     state_dir: Path | None = None
     sources: Sources = Sources()
     accelerators: Mapping[str, Accelerator] = {}
+    strict_capacity: bool = False
+    quotas: Mapping[str, Mapping[str, Annotated[int, Field(ge=-1)]]] = {}
     service_classes: Mapping[str, ServiceClass] = {}
     models: Mapping[str, Model] = {}
     variants: tuple[Variant, ...] = ()

@@ -26,6 +26,8 @@ BINDING_MEANINGS: Mapping[str, str] = {
     "SloInfeasible": "no count meets the SLO: sized for stability alone",
     "Handover": "kept until its replacement is ready",
     "Idle": "no demand",
+    "Capacity": "accelerators, quota or budget run out: shared by what a replica carries",
+    "Priority": "given to a higher service class, which needs it",
 }
 
 BRAKE_MEANINGS: Mapping[str, str] = {

@@ -28,6 +28,7 @@ from .estimator_state import Observations
 from .plan import plan
 from .priors import prior_profiles
 from .published import seed_profiles
+from .supply import Supply, Uses
 
 __all__ = [
     "Binding",
@@ -47,7 +48,9 @@ __all__ = [
     "ReplicaTable",
     "ServiceProfiles",
     "SloTargets",
+    "Supply",
     "Trust",
+    "Uses",
     "VariantTable",
     "Workloads",
     "plan",

@@ -23,6 +23,7 @@ from .domain import (
 )
 from .estimator_state import EstimatorState, Observations
 from .forecast_state import ForecastState
+from .supply import Supply
 
 __all__ = [
     "Binding",
@@ -51,6 +52,8 @@ class Binding(IntEnum):
     SLO_INFEASIBLE = 9  # no replica count meets the SLO: sized for stability alone
     HANDOVER = 10  # kept until its replacement is ready
     IDLE = 11  # no demand
+    CAPACITY = 12  # accelerators, quota or budget run out: what is short, or moved elsewhere
+    PRIORITY = 13  # given up to a higher class, or not given because of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,7 @@ class PlanRequest:
     policy: Policy
     state: PlanState
     now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
+    supply: Supply | None = None  # None: nothing runs out, and nobody comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -244,4 +248,9 @@ class Plan:
     expected_rps: FloatArray  # ... a cold start from now
     upper_rps: FloatArray  # ... the quantile of that which counts are bought for
     dispersion: FloatArray  # ... index of dispersion of arrivals
+    scarce: BoolArray  # decided together with others, for what runs out
+    unmet_ratio: FloatArray  # of the model's demand, not carried within its SLO
+    scarcity_price_per_hour: FloatArray  # what a replica's resources would save elsewhere
+    method: IntArray  # what allocated the variant, see scarcity.Method
+    gap_ratio: FloatArray  # how far from the least possible the shared parts may be
     state: PlanState

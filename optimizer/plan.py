@@ -16,6 +16,7 @@ from .estimator_state import EstimatorState
 from .latency import Prediction, predict
 from .learning import with_learned_profiles
 from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required
+from .rationing import ration
 from .saturation_paper import paper_targets
 from .stabilization import Settlement, settle
 
@@ -54,6 +55,7 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
         workloads=request.workloads.take(order),
         slo=request.slo.take(order),
         observations=request.observations.take(order),
+        supply=request.supply.reordered(place) if request.supply is not None else None,
     )
 
 
@@ -74,12 +76,26 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         policy=request.policy,
     )
     settled = _by_the_paper(request, settled, lowest, highest)
+    rationed = ration(
+        request,
+        settled,
+        rate_rps=capacity.rate_rps,
+        lowest=lowest,
+        highest=highest,
+        need_rps=need.now_rps,
+        cold_start_s=ahead.cold_start_s,
+    )
+    settled = rationed.settled
     desired = settled.desired
     share_rps = _shares(request, desired, capacity.rate_rps)
     prediction = _predict(request, ahead, desired, share_rps)
     return Plan(
         desired=desired,
-        binding=_binding(request, settled, capacity, need, frozen, highest),
+        binding=np.where(
+            rationed.scarce & ~frozen,
+            settled.binding,
+            _binding(request, settled, capacity, need, frozen, highest),
+        ),
         demand_replicas=need.demand_replicas,
         saturation_replicas=need.saturation_replicas,
         capacity_rps=np.where(capacity.known, capacity.rate_rps, np.nan),
@@ -99,6 +115,11 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         expected_rps=ahead.outlook.expected_rps[request.variants.model],
         upper_rps=ahead.outlook.upper_rps[request.variants.model],
         dispersion=ahead.outlook.dispersion[request.variants.model],
+        scarce=rationed.scarce,
+        unmet_ratio=rationed.unmet_ratio,
+        scarcity_price_per_hour=rationed.price_per_hour,
+        method=rationed.method,
+        gap_ratio=np.where(rationed.scarce, rationed.gap_ratio, 0.0),
         state=_state(request, need, ahead, desired, estimator),
     )
 

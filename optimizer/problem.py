@@ -13,46 +13,12 @@ import numpy as np
 
 from .domain import BoolArray, FloatArray, IntArray
 from .errors import InvalidInputError
+from .supply import Uses
 
-__all__ = ["SLACK", "Problem", "Uses"]
+__all__ = ["SLACK", "Problem"]
 
 # Relative tolerance under which a demand counts as carried and a resource as kept.
 SLACK = 1e-9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Uses:
-    """What one replica takes of each resource: entries of a sparse matrix.
-
-    Attributes
-    ----------
-    resource, variant : ndarray of int, shape (E,)
-    units : ndarray, shape (E,), > 0
-    capacity : ndarray, shape (R,), >= 0
-    """
-
-    resource: IntArray
-    variant: IntArray
-    units: FloatArray
-    capacity: FloatArray
-
-    @classmethod
-    def none(cls) -> "Uses":
-        """Return the uses of a world in which nothing runs out."""
-        empty = np.empty(0, dtype=np.int64)
-        return cls(resource=empty, variant=empty, units=np.empty(0), capacity=np.empty(0))
-
-    def used(self, counts: IntArray | FloatArray) -> FloatArray:
-        """Return what `counts` replicas take of each resource, shape (R,)."""
-        taken = self.units * counts[self.variant]
-        return np.bincount(self.resource, weights=taken, minlength=len(self.capacity)).astype(
-            np.float64
-        )
-
-    def price(self, resource_price: FloatArray, variants: int) -> FloatArray:
-        """Return what one replica of each variant pays at these prices, shape (V,)."""
-        paid = self.units * resource_price[self.resource]
-        return np.bincount(self.variant, weights=paid, minlength=variants).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -29,6 +29,8 @@ _LARGEST_STEP = 1e3
 _LEAST_STEP = 10.0
 
 
+# A class is short if it lacks this share of its requests, for what could be avoided.
+_NOTICED = 1e-3
 # Times that candidates are made anew around what was found.
 _ROUNDS = 3
 
@@ -54,7 +56,7 @@ class SolverLimits:
     always: int = 48
 
     variants: int = 200
-    nodes: int = 60
+    nodes: int = 200
     gap_ratio: float = 5e-3
 
 
@@ -173,8 +175,9 @@ def _solved(problem: Problem, last: IntArray, limits: SolverLimits) -> _Part:
     """Solve one part; make sure that no class loses to a lower one."""
     part = _once(problem, last, limits)
     avoidable = problem.unmet_by_class(part.counts) - problem.unmet_by_class(problem.highest)
-    short = np.flatnonzero(avoidable > 1e-6)
-    classes = np.unique(problem.priority)
+    classes, row = np.unique(problem.priority, return_inverse=True)
+    asked = np.bincount(row, weights=problem.requests_rps)
+    short = np.flatnonzero(avoidable > _NOTICED * asked)
     lowest = problem.priority[problem.requests_rps > 0].max(initial=0)
     if len(short) == 0 or classes[short[0]] >= lowest:
         return part
@@ -202,7 +205,7 @@ def _ahead(problem: Problem, one: IntArray, other: IntArray, last_class: int) ->
     """Return whether `one` loses less than `other`, highest class first."""
     lost, than = problem.unmet_by_class(one), problem.unmet_by_class(other)
     for mine, theirs in zip(lost[: last_class + 1], than[: last_class + 1], strict=True):
-        if abs(mine - theirs) > 1e-9 * max(1.0, theirs):
+        if abs(mine - theirs) > SLACK * max(1.0, theirs):
             return bool(mine < theirs)
     return False
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimizer.problem import Problem, Uses
+from optimizer.problem import Problem
 from optimizer.scarcity import SolverLimits, allocate
 from optimizer.sizing import largest_rates
+from optimizer.supply import Uses
 
 from .model_a import ModelA, analyze
 
