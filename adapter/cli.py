@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_check(commands)
     _add_explain(commands)
+    _add_plan(commands)
     _add_doctor(commands)
     _add_fit(commands)
     _add_replay(commands)
@@ -98,6 +99,43 @@ def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     check.add_argument("--settings", type=Path, required=True)
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     check.set_defaults(module="check")
+
+
+def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="one decision from a file: who gets what, and why",
+        description="Read settings and a demand from FILE, decide once, and print each variant's "
+        "replicas with what bound them, cost, power and predicted latencies. No engine is asked.",
+        epilog="examples:\n"
+        "  wva plan examples/heterogeneous.yaml --demand llama-3.1-8b=+50%%\n"
+        "  wva plan examples/scarcity.yaml --capacity H100=8 --slo premium.ttft_ms=300\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_argument("file", type=Path, metavar="FILE", help="settings with a `demand` section")
+    plan.add_argument(
+        "--demand",
+        action="append",
+        default=[],
+        metavar="MODEL=CHANGE",
+        help="what if it were +50%%, -20%%, or so many requests/s; may be repeated",
+    )
+    plan.add_argument(
+        "--capacity",
+        action="append",
+        default=[],
+        metavar="ACCELERATOR=COUNT",
+        help="what if there were so many (-1: unlimited)",
+    )
+    plan.add_argument(
+        "--slo",
+        action="append",
+        default=[],
+        metavar="CLASS.TARGET=VALUE",
+        help="what if a target were another, such as premium.ttft_ms=300",
+    )
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    plan.set_defaults(module="plan")
 
 
 def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

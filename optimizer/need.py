@@ -99,7 +99,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     variants, models = request.variants, request.models
     model, count = variants.model, len(request.model_names)
     rate = capacity.rate_rps
-    offered = ahead.offered_rps + models.router_queue_requests / DRAIN_S
+    offered = ahead.offered_rps + models.router_queue_requests / _drain_s(request)
     known = np.isfinite(offered)
     asked_for = (models.arrival_rate_rps > 0) | (models.router_queue_requests > 0)
 
@@ -192,6 +192,14 @@ def _removable(request: PlanRequest, stock: Headroom, asked_for: BoolArray) -> I
     several = np.where(variants.trust >= Trust.LEARNED, variants.current_replicas, 1)
     safe = stock.safe_to_remove | nothing
     return np.where(safe, np.where(nothing, variants.current_replicas, several), 0)
+
+
+def _drain_s(request: PlanRequest) -> FloatArray | float:
+    """Return within what time queued requests are to be served: offline work has its own."""
+    supply = request.supply
+    if supply is None:
+        return DRAIN_S
+    return np.where(supply.offline, np.fmax(supply.deadline_s, DRAIN_S), DRAIN_S)
 
 
 def any_of(model: IntArray, flags: BoolArray, count: int) -> BoolArray:

@@ -91,7 +91,7 @@ def loses_less(problem: Problem, one, other) -> bool:
 
 
 # 200 systems; the number of nodes, not the clock, bounds the reference.
-SIZES = [*[4] * 140, *[8] * 52, *[25] * 6, *[50] * 2]
+SIZES = [*[3] * 160, *[6] * 36, *[25] * 2, *[50] * 2]
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -1,0 +1,125 @@
+"""`wva plan`: who gets what, what-ifs, and what a fault in the file says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adapter.cli import main
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def planned(capsys, name: str, *arguments: str) -> dict:
+    assert main(["plan", str(EXAMPLES / name), "--json", *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    found["by"] = {row["variant"].partition("/")[2]: row for row in found["variants"]}
+    return found
+
+
+def test_each_variant_says_what_it_gets_and_why(capsys):
+    found = planned(capsys, "heterogeneous.yaml")
+    row = found["by"]["llama-8b-l40s"]
+    assert row["replicas"] > 0
+    assert row["binding"] == "Demand"
+    assert row["reason"]
+    assert row["cost_per_hour"] == pytest.approx(1.20 * row["replicas"])
+    assert 0 < row["ttft_s"]["p50"] < row["ttft_s"]["slo"] <= 0.5
+    assert 0 < row["itl_s"]["p50"] < row["itl_s"]["slo"] <= 0.04
+    assert 0 <= row["headroom_ratio"] < 1
+    assert found["unmet"] == {}
+
+
+def test_under_scarcity_higher_classes_are_whole_and_offline_work_fills_what_is_left(capsys):
+    found = planned(capsys, "scarcity.yaml")
+    assert found["resources"] == [{"name": "H100", "used": 12.0, "capacity": 12.0}]
+    assert list(found["unmet"]) == ["default/nightly"]
+    assert found["by"]["nightly"]["replicas"] > 0
+    assert found["by"]["nightly"]["binding"] == "Priority"
+
+
+def test_classes_give_way_from_the_lowest_up(capsys):
+    before = None
+    for count in (12, 8, 6, 4, 2):
+        found = planned(capsys, "scarcity.yaml", "--capacity", f"H100={count}")
+        short = [found["by"][n]["unmet_ratio"] > 0 for n in ("chat", "assistant", "playground")]
+        assert short == sorted(short), "a class is short while a lower one isn't"
+        assert found["resources"][0]["used"] <= count
+        lost = [found["by"][n]["unmet_ratio"] for n in ("chat", "assistant", "playground")]
+        assert before is None or all(a >= b for a, b in zip(lost, before, strict=True))
+        before = lost
+
+
+def test_offline_work_costs_online_work_nothing(capsys):
+    with_batch = planned(capsys, "scarcity.yaml", "--capacity", "H100=6")
+    without = planned(capsys, "scarcity.yaml", "--capacity", "H100=6", "--demand", "nightly=0")
+    for name in ("chat", "assistant", "playground"):
+        assert with_batch["by"][name]["unmet_ratio"] <= without["by"][name]["unmet_ratio"] + 1e-9
+
+
+def test_more_demand_buys_no_less(capsys):
+    little = planned(capsys, "heterogeneous.yaml")
+    much = planned(capsys, "heterogeneous.yaml", "--demand", "llama-3.1-8b=+50%")
+    assert much["cost_per_hour"] > little["cost_per_hour"]
+
+
+def test_a_tighter_target_costs_no_less(capsys):
+    costs = [
+        planned(capsys, "heterogeneous.yaml", "--slo", f"premium.itl_ms={itl}")["cost_per_hour"]
+        for itl in (60, 40, 30, 25)
+    ]
+    assert costs == sorted(costs)
+
+
+def test_what_there_is_less_of_moves_demand_to_another_type(capsys):
+    found = planned(capsys, "heterogeneous.yaml", "--capacity", "H100=8")
+    assert found["by"]["llama-8b-h100"]["replicas"] == 0
+    assert found["by"]["llama-8b-l40s"]["replicas"] > 2
+    assert found["unmet"] == {}
+
+
+def test_the_table_names_every_variant_and_resource(capsys):
+    assert main(["plan", str(EXAMPLES / "scarcity.yaml")]) == 0
+    text = capsys.readouterr().out
+    for word in ("default/chat", "premium", "Priority", "H100: 12 of 12 used", "per hour"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--demand", "llama=+50%"], "no demand for 'llama'", id="unknown-model"),
+        pytest.param(["--demand", "llama-3.1-8b=lots"], "expected +50%", id="no-number"),
+        pytest.param(["--demand", "llama-3.1-8b=-150%"], "0 or more", id="negative"),
+        pytest.param(["--capacity", "B200=8"], "'B200' is not declared", id="unknown-type"),
+        pytest.param(["--capacity", "H100=many"], "whole number", id="no-count"),
+        pytest.param(["--slo", "gold.ttft_ms=1"], "premium, standard", id="unknown-class"),
+        pytest.param(["--slo", "premium.ttft_ms=fast"], "'fast' is not a number", id="no-target"),
+        pytest.param(["--slo", "premium.tpot_ms=9"], "tpot_ms", id="unknown-target"),
+        pytest.param(["--capacity", "H100"], "NAME=VALUE", id="no-value"),
+    ],
+)
+def test_a_wrong_what_if_is_named(arguments, message, capsys):
+    assert main(["plan", str(EXAMPLES / "heterogeneous.yaml"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("[]", "expected a mapping", id="no-mapping"),
+        pytest.param("demand: {m: {arrival_rate_rps: 1}}", "no variant serves", id="unserved"),
+        pytest.param("demand: 3", "must be a mapping", id="demand-no-mapping"),
+        pytest.param("a: [", "is not YAML", id="no-yaml"),
+    ],
+)
+def test_a_fault_in_the_file_is_named(text, message, tmp_path, capsys):
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    assert main(["plan", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_is_absent_is_named(tmp_path, capsys):
+    assert main(["plan", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in capsys.readouterr().err
