@@ -8,7 +8,7 @@ assumption, so that ignorance never looks cheap.
 
 from typing import NamedTuple
 
-__all__ = ["Assumed", "assume"]
+__all__ = ["Assumed", "assume", "common_name"]
 
 
 class Assumed(NamedTuple):
@@ -44,8 +44,21 @@ def assume(name: str) -> Assumed:
     The longest listed name among the words of `name` decides: "NVIDIA-H100-80GB-HBM3"
     is an H100, "nvidia-l40s" an L40S.
     """
+    return _ASSUMED.get(_listed(name), _DEAREST)
+
+
+def common_name(name: str) -> str:
+    """Return the usual name of an accelerator that a node's label spells out.
+
+    >>> common_name("NVIDIA-H100-80GB-HBM3"), common_name("our-own-chip")
+    ('H100', 'our-own-chip')
+    """
+    return _listed(name) or name
+
+
+def _listed(name: str) -> str:
     words = name.upper().replace("_", "-").replace(" ", "-")
     joined = words.replace("-", "")
     parts = set(words.split("-"))
     matches = [known for known in _ASSUMED if known in parts or joined.startswith(known)]
-    return _ASSUMED[max(matches, key=len)] if matches else _DEAREST
+    return max(matches, key=len, default="")

@@ -329,7 +329,7 @@ def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) ->
         power_idle_w=catalog.power_idle_w,
         power_full_w=catalog.power_full_w,
         min_replicas=catalog.min_replicas,
-        max_replicas=catalog.max_replicas,
+        max_replicas=_reachable(snapshot, catalog),
         current_replicas=current.astype(np.int64),
         ready_replicas=np.minimum(ready, current).astype(np.int64),
         partial=np.bincount(replicas.variant[silent], minlength=replicas.count) > 0,
@@ -338,6 +338,20 @@ def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) ->
         trust=catalog.profile_trust,
         cold_start_s=catalog.cold_start_s,
     )
+
+
+def _reachable(snapshot: Snapshot, catalog: Catalog) -> IntArray:
+    """Return the most replicas that can be had now, for what is left goes to other variants.
+
+    Where pods can't start, more of them would only wait (design 4.4); the one above those
+    that serve is what finds out when they can again.
+    """
+    circumstances = snapshot.circumstances
+    if circumstances is None:
+        return catalog.max_replicas
+    reachable = circumstances.reachable_replicas
+    bounded = np.clip(reachable, catalog.min_replicas, catalog.max_replicas)
+    return np.where(reachable >= 0, bounded, catalog.max_replicas)
 
 
 def _limits(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) -> EngineLimits:

@@ -50,7 +50,7 @@ GRPC_GRACE_S = 5.0
 
 async def serve(
     settings: Settings,
-    settings_path: Path,
+    settings_path: Path | None,
     *,
     log_arguments: Sequence[str] = (),
     clock: Clock | None = None,

@@ -70,7 +70,7 @@ def build_catalog(settings: Settings) -> Catalog:
     model_of = [ModelKey(v.namespace, v.model) for v in declared]
     models = tuple(dict.fromkeys(model_of))
     row = {key: i for i, key in enumerate(models)}
-    classes = [_class_of(settings, v.model) for v in declared]
+    classes = [_class_of(settings, v) for v in declared]
     profiles = [_model(settings, v.model).profiles.get(v.accelerator) for v in declared]
     costs = [_cost(settings, v) for v in declared]
     powers = [_power(settings, v) for v in declared]
@@ -130,8 +130,8 @@ def _model(settings: Settings, name: str) -> Model:
     return settings.models.get(name) or Model()
 
 
-def _class_of(settings: Settings, model: str) -> ServiceClass:
-    name = _model(settings, model).service_class
+def _class_of(settings: Settings, variant: Variant) -> ServiceClass:
+    name = variant.service_class or _model(settings, variant.model).service_class
     return settings.service_classes[name] if name is not None else DEFAULT_CLASS
 
 
@@ -142,7 +142,9 @@ def _labels(settings: Settings, variant: Variant) -> dict[str, str]:
         "exported_namespace": variant.namespace,
         "model_name": variant.model,
         "accelerator_type": variant.accelerator,
-        "service_class": _model(settings, variant.model).service_class or "default",
+        "service_class": variant.service_class
+        or _model(settings, variant.model).service_class
+        or "default",
     }
     if settings.controller_instance:
         labels["controller_instance"] = settings.controller_instance

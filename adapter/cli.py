@@ -20,6 +20,7 @@ examples:
   wva demo --duration 60 --json    the same for a minute, with a summary to script with
   wva serve --settings wva.yaml    the adapter itself
   wva replay public-ramp           the decision beside HPA's, in simulated time
+  wva serve                        the same in a cluster, with what its objects declare
   wva check --settings wva.yaml    read the settings and say what is wrong with them
   wva doctor                       look at a cluster, before and after installing
   wva fit results/*.json           a performance profile from benchmark results
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_replay(commands)
     loop = commands.add_parser("_loop")  # the serving process starts it; not for people
-    loop.add_argument("--settings", type=Path, required=True)
+    loop.add_argument("--settings", type=Path)
     loop.add_argument("--log-level", default="info")
     loop.add_argument("--log-format", default="json")
     loop.set_defaults(module="loop_process")
@@ -61,7 +62,9 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "external metrics (HTTPS), to KEDA (gRPC) and as Prometheus metrics (HTTP).",
     )
     serve.add_argument(
-        "--settings", type=Path, required=True, help="YAML file, read again on change"
+        "--settings",
+        type=Path,
+        help="YAML file, read again on change (default: none, in a cluster none is needed)",
     )
     _add_logging(serve)
     serve.set_defaults(module="serve")

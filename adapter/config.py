@@ -23,6 +23,7 @@ __all__ = [
     "HealthSettings",
     "HighAvailability",
     "KedaSettings",
+    "KubernetesSettings",
     "Model",
     "Profile",
     "PrometheusSource",
@@ -32,6 +33,7 @@ __all__ = [
     "Settings",
     "Slo",
     "Sources",
+    "TargetRef",
     "Variant",
     "load_settings",
     "parse_settings",
@@ -131,6 +133,13 @@ class Model(Section):
     )
 
 
+class TargetRef(Section):
+    """A scale target in the variant's namespace."""
+
+    kind: Name = "Deployment"
+    name: Name
+
+
 class Variant(Section):
     """One (model, accelerator, engine settings) that scales as one workload."""
 
@@ -149,6 +158,9 @@ class Variant(Section):
     analyzer: Literal["model", "paper"] = "model"
     mode: Literal["active", "observe", "paused"] = "active"
     cold_start_s: Positive | None = None
+    service_class: Name | None = None  # default: the model's
+    target_ref: TargetRef | None = None  # whose pods are its replicas, in a cluster
+    hpa_ref: Name | None = None  # the HPA that follows it, where its metric doesn't say
 
     @property
     def key(self) -> tuple[str, str]:
@@ -292,6 +304,13 @@ class HighAvailability(Section):
     address: str | None = None
 
 
+class KubernetesSettings(Section):
+    """Variants, replicas and limits that a cluster's objects declare."""
+
+    enabled: Literal["auto"] | bool = "auto"  # auto: in a pod
+    namespaces: tuple[Name, ...] = ()  # none: all
+
+
 class DialectSettings(Section):
     """A user's own table of metric names; see docs/operations.md."""
 
@@ -331,6 +350,7 @@ class Settings(Section):
     keda: KedaSettings = KedaSettings()
     health: HealthSettings = HealthSettings()
     high_availability: HighAvailability = HighAvailability()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:
@@ -350,6 +370,11 @@ def _reference_faults(settings: Settings) -> Iterator[str]:
         if settings.models and model is None:
             known = ", ".join(sorted(settings.models))
             yield f"variant {variant.name}: model {variant.model!r} is not under models: ({known})"
+        if (name := variant.service_class) is not None and name not in settings.service_classes:
+            known = ", ".join(sorted(settings.service_classes)) or "none"
+            yield (
+                f"variant {variant.name}: service class {name!r} is not declared (known: {known})"
+            )
     for name, model in settings.models.items():
         service_class = model.service_class
         if service_class is not None and service_class not in settings.service_classes:

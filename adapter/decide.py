@@ -66,6 +66,7 @@ def decide(
         cold_start_s=decision.cold_start_s,
         catalog=catalog,
         now_s=now_s,
+        rolling=snapshot.circumstances.rolling if snapshot.circumstances is not None else None,
     )
     resume = watched(memory.resume, names=catalog.variant_names, complete=complete, now_s=now_s)
     sequence = memory.sequence + 1

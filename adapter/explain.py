@@ -36,6 +36,7 @@ BRAKE_MEANINGS: Mapping[str, str] = {
     "UpRate": "rises to a bounded multiple per cold start",
     "Budget": "the budget per hour pays for no more",
     "Restart": "nothing falls until a restarted adapter has seen enough itself",
+    "Rollout": "nothing falls while pods are being replaced by a new version",
 }
 
 # A detail's prefix names its section; one that isn't here is a section of its own.

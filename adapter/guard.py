@@ -2,7 +2,8 @@
 
 In this order:
 
-1. no count falls before a warm-up: so many seconds of complete readings, in all,
+1. no count falls before a warm-up: so many seconds of complete readings, in all; nor while
+   pods are being replaced by a new version,
 2. a count falls by at most a share of the last minute's largest, but by one at least,
 3. a count rises to at most a multiple of the smallest of the last cold start, or by some
    replicas where that is more: a multiple of one or two is a stop, not a brake,
@@ -35,6 +36,7 @@ class Brake(IntEnum):
     UP_RATE = 3
     BUDGET = 4
     RESTART = 5  # not here: see resume
+    ROLLOUT = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,11 +89,12 @@ def guard(
     cold_start_s: FloatArray,
     catalog: Catalog,
     now_s: float,
+    rolling: BoolArray | None = None,
 ) -> Guarded:
     """Return `desired` with the brakes applied.
 
-    `complete` says whose readings are; `cold_start_s` is declared or learned, as the plan
-    was made with.
+    `complete` says whose readings are, `rolling` whose pods are being replaced;
+    `cold_start_s` is declared or learned, as the plan was made with.
     """
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
@@ -104,6 +107,8 @@ def guard(
 
     result, brake = desired.copy(), np.zeros(len(desired), dtype=np.int64)
     _hold(result, brake, ~warm & (result < current), current, Brake.WARM_UP)
+    if rolling is not None:
+        _hold(result, brake, rolling & (result < current), current, Brake.ROLLOUT)
     largest = np.where(age_s <= MINUTE_S, history, -1).max(axis=1)
     step = np.maximum(np.floor(largest * brakes.max_scale_down_ratio), 1.0).astype(np.int64)
     lowest = np.minimum(largest - step, current)

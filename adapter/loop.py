@@ -15,6 +15,7 @@ from .clock import ShiftedClock, boot_id
 from .collect.collector import Collector
 from .config import Settings, load_settings
 from .decide import DecisionMemory, decide
+from .discovery.following import Cluster, ClusterFollower
 from .errors import ConfigError
 from .frames import encode_failure_frame, encode_frame, encode_state_frame
 from .heap import return_free_pages, settle_heap
@@ -81,7 +82,10 @@ class Loop:
         clock: ShiftedClock,
         memory: DecisionMemory,
         send: Callable[[bytes], None],
+        cluster: Cluster | None = None,
     ) -> None:
+        self._follower = ClusterFollower(cluster, clock) if cluster is not None else None
+        self._declared = settings
         self._settings = settings
         self._file = settings_file
         self._clock = clock
@@ -115,8 +119,11 @@ class Loop:
     async def tick(self) -> None:
         """Collect once, decide, and send the publication."""
         await self._reload()
+        await self._follow()
         begun_s = self._clock.monotonic_s()
         snapshot = await self._collector.collect()
+        if self._follower is not None:
+            snapshot = self._follower.added_to(snapshot)
         collected_s = self._clock.monotonic_s()
         report = TickReport(
             collect_s=collected_s - begun_s,
@@ -187,14 +194,26 @@ class Loop:
     async def _reload(self) -> None:
         if self._file is None or (settings := self._file.changed()) is None:
             return
+        whole = settings if self._follower is None else self._follower.joined(settings)[0]
         try:
             # First what can refuse them: rows and readings must be of one set of settings.
-            await self._collector.reconfigure(settings)
+            await self._collector.reconfigure(whole)
         except ConfigError as exc:
             self._file.refuse(exc)
             return
-        self._settings = settings
-        self._catalog = build_catalog(settings)
+        self._declared, self._settings = settings, whole
+        self._catalog = build_catalog(whole)
+
+    async def _follow(self) -> None:
+        """Take what the cluster declares and shows now."""
+        if self._follower is None:
+            return
+        settings, sighting = self._follower.joined(self._declared)
+        if settings is not self._settings:
+            await self._collector.reconfigure(settings)
+            self._settings = settings
+            self._catalog = build_catalog(settings)
+        self._collector.see(sighting)
 
     async def _rest(self, until_s: float, stop: asyncio.Event) -> None:
         """Wait for the next tick's time, or for a first request for a model without replicas."""

@@ -62,7 +62,7 @@ def publish(
         current,
         most=variants.max_replicas,
         needed=plan.binding == Binding.DEMAND,
-        tolerance_ratio=settings.hpa_tolerance,
+        tolerance_ratio=_tolerance_ratio(snapshot, settings.hpa_tolerance),
         max_nudge=settings.max_nudge_replicas,
     )
     told = guarded.desired + nudge
@@ -95,6 +95,7 @@ def publish(
         binding_names=tuple(_camel(b.name) for b in Binding),
         texts={
             **catalog.texts,
+            **(snapshot.circumstances.texts if snapshot.circumstances is not None else {}),
             "dialect": snapshot.dialect,
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
             "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
@@ -105,13 +106,21 @@ def publish(
     )
 
 
+def _tolerance_ratio(snapshot: Snapshot, default: float) -> float | FloatArray:
+    """Return each HPA's own tolerance, the settings' where it has none that is known."""
+    if snapshot.circumstances is None:
+        return default
+    own = snapshot.circumstances.tolerance_ratio
+    return np.where(np.isfinite(own), own, default)
+
+
 def nudged(
     desired: IntArray,
     current: IntArray,
     *,
     most: IntArray,
     needed: BoolArray,
-    tolerance_ratio: float,
+    tolerance_ratio: float | FloatArray,
     max_nudge: int,
 ) -> IntArray:
     """Return how many replicas to add so that HPA acts on a needed scale-up.

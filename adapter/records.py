@@ -18,6 +18,7 @@ __all__ = [
     "PERCENTILES",
     "REPLICA_SIGNALS",
     "VARIANT_SIGNALS",
+    "Circumstances",
     "Freshness",
     "Missing",
     "ModelKey",
@@ -185,6 +186,16 @@ def _frozen() -> Mapping[str, Readings]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Circumstances:
+    """What a cluster says of variants, beside their replicas. Columns are per variant."""
+
+    reachable_replicas: NDArray[np.int64]  # most that can be had now; -1: nothing says
+    rolling: NDArray[np.bool_]  # its pods are being replaced by a new version
+    tolerance_ratio: NDArray[np.float64]  # of the HPA that follows it; NaN: not known
+    texts: Mapping[str, tuple[str, ...]]  # in words: who declares it, what holds it back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
     """Everything that was read in one tick, the same whatever it was read from.
 
@@ -212,6 +223,7 @@ class Snapshot:
     dialect: tuple[str, ...]  # per variant: name of the dialect found, "" if none
     faults: tuple[SourceFault, ...] = ()
     replica_missed: NDArray[np.bool_] | None = None
+    circumstances: Circumstances | None = None
 
 
 class Freshness(IntEnum):

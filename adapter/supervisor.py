@@ -26,7 +26,7 @@ STOP_TIMEOUT_S = 5.0
 
 
 async def supervise(
-    settings_path: Path,
+    settings_path: Path | None,
     store: Store,
     keeper: StateKeeper,
     clock: Clock,
@@ -41,8 +41,9 @@ async def supervise(
     What comes while this replica doesn't lead (`leads`) isn't taken: somebody else decides.
     `tick_failed` is told of each tick that came to no decision.
     """
-    command = [sys.executable, "-m", "adapter", "_loop", "--settings", str(settings_path)]
-    command += log_arguments
+    command = [sys.executable, "-m", "adapter", "_loop", *log_arguments]
+    if settings_path is not None:
+        command += ["--settings", str(settings_path)]
     failures = 0
     while not stop.is_set():
         taking = _Taking(

@@ -7,14 +7,18 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .clock import ShiftedClock, SystemClock
 from .codec import CodecError
-from .config import load_settings
+from .config import KubernetesSettings, Settings, load_settings
 from .decide import DecisionMemory
+from .discovery.following import Cluster
 from .frames import read_frame, write_frame
 from .loop import Loop, SettingsFile
 from .saved_state import read_state, recalled
@@ -24,9 +28,11 @@ __all__ = ["run_worker"]
 logger = logging.getLogger(__name__)
 
 NICENESS = 5
+# Kubernetes sets it in every container.
+IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 
 
-async def run_worker(settings_path: Path) -> None:
+async def run_worker(settings_path: Path | None) -> None:
     """Run the loop, writing frames to standard output, until standard input closes.
 
     Standard input is the supervisor's end of a pipe: one frame comes through it, the state
@@ -47,20 +53,24 @@ async def run_worker(settings_path: Path) -> None:
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     clock, memory = await _recall(reader)
-    loop = Loop(
-        load_settings(settings_path),
-        settings_file=SettingsFile(settings_path),
-        clock=clock,
-        memory=memory,
-        send=lambda frame: write_frame(frames, frame),
-    )
+    settings, settings_file = Settings(), None
+    if settings_path is not None:
+        settings, settings_file = load_settings(settings_path), SettingsFile(settings_path)
 
     async def watch_parent() -> None:
         await reader.read()
         stop.set()
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group, _cluster(settings.kubernetes) as cluster:
         watcher = group.create_task(watch_parent())
+        loop = Loop(
+            settings,
+            settings_file=settings_file,
+            clock=clock,
+            memory=memory,
+            send=lambda frame: write_frame(frames, frame),
+            cluster=cluster,
+        )
         try:
             await loop.run(stop)
         except BrokenPipeError:
@@ -70,6 +80,24 @@ async def run_worker(settings_path: Path) -> None:
     transport.close()
     with contextlib.suppress(BrokenPipeError):
         frames.close()
+
+
+@asynccontextmanager
+async def _cluster(settings: KubernetesSettings) -> AsyncIterator[Cluster | None]:
+    """Give the cluster's objects, None where the settings or the place have none."""
+    if settings.enabled is False or (settings.enabled == "auto" and IN_CLUSTER not in os.environ):
+        yield None
+        return
+    # Half a second and 46 MB that only a cluster needs.
+    from .discovery.source import cluster_source
+    from .kube.transport import connect
+    from .kube.watch import Pace
+
+    async with (
+        connect() as transport,
+        cluster_source(transport, settings, pace=Pace(random.random)) as source,
+    ):
+        yield source
 
 
 async def _recall(reader: asyncio.StreamReader) -> tuple[ShiftedClock, DecisionMemory]:

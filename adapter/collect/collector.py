@@ -14,6 +14,7 @@ from ..records import ModelKey, Readings, Reason, Snapshot, VariantKey
 from .dialects import load_dialects
 from .faults import FaultBook
 from .fetch import Fetcher
+from .fleet import Sighting
 from .prometheus_demand import combined_demand
 from .router import RouterScraper
 from .router_table import load_router_table
@@ -46,6 +47,7 @@ class Collector:
         self._fetcher = Fetcher(keep_alive_s=max(_MIN_KEEP_ALIVE_S, 3.0 * settings.interval_s))
         self._router_table = load_router_table()
         self._settings = settings
+        self._sighting: Sighting | None = None
         self._side = self._new_side(settings, self._faults)
         self._routers = self._new_routers(settings)
 
@@ -74,6 +76,8 @@ class Collector:
             faults = FaultBook()
             side, old = self._new_side(settings, faults), self._side
             await side.open()
+            if self._sighting is not None:
+                side.see(self._sighting)
             self._side, self._faults = side, faults
             await old.close()
         router = settings.sources.router
@@ -83,6 +87,11 @@ class Collector:
             self._routers = self._new_routers(settings)
         self._router_faults.keep_only(self._routers.sources() if self._routers else set())
         self._settings = settings
+
+    def see(self, sighting: Sighting) -> None:
+        """Take what the cluster shows of replicas from now on."""
+        self._sighting = sighting
+        self._side.see(sighting)
 
     @property
     def reads_routers(self) -> bool:

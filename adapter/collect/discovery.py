@@ -12,7 +12,7 @@ from ..errors import SourceMalformedError
 from ..records import Reason
 from .faults import FaultBook
 from .fetch import Failure, Fetcher
-from .fleet import Fleet, Group, build_fleet, parse_groups
+from .fleet import Fleet, Group, Sighting, build_fleet, parse_groups
 
 __all__ = ["Discovery"]
 
@@ -28,7 +28,13 @@ class Discovery:
         self._settings = settings
         self._bodies: dict[str, bytes] = {}
         self._groups: dict[str, tuple[Group, ...]] = {}
+        self._sighting: Sighting | None = None
         self._fleet: Fleet | None = None
+
+    def see(self, sighting: Sighting) -> None:
+        """Take what the cluster shows from now on."""
+        if sighting is not self._sighting:
+            self._sighting, self._fleet = sighting, None
 
     def reconfigure(self, settings: Settings) -> None:
         """Go on with other settings; lists of sources that stay are kept."""
@@ -48,7 +54,9 @@ class Discovery:
             # Without any source that could list them, a variant without endpoints has none.
             shared = self._groups.get(source.url) if source is not None else None
             own = {url: self._groups.get(url) for url in timeouts}
-            self._fleet = build_fleet(self._settings, shared=shared, own=own)
+            self._fleet = build_fleet(
+                self._settings, shared=shared, own=own, sighting=self._sighting
+            )
         return self._fleet
 
     def sources(self) -> set[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..config import Settings, Variant
 from ..records import ReplicaState
 
-__all__ = ["Fleet", "Group", "Replica", "build_fleet", "parse_groups"]
+__all__ = ["Fleet", "Group", "Replica", "Sighting", "build_fleet", "parse_groups"]
 
 _STATES = {
     "starting": ReplicaState.STARTING,
@@ -34,6 +34,18 @@ class Group:
     replica: str  # "": each address is a replica of its own
     state: ReplicaState
     urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sighting:
+    """Replicas as the cluster itself shows them, by (namespace, variant).
+
+    Counts are those of scale targets; a variant without one there isn't the cluster's.
+    """
+
+    groups: Mapping[tuple[str, str], tuple[Group, ...]]
+    current: Mapping[tuple[str, str], int]
+    ready: Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +126,26 @@ class _Listing:
     def add(self, name: str, state: ReplicaState | None, urls: Iterable[str]) -> None:
         self.replicas.setdefault(name, (state, []))[1].extend(urls)
 
+    def take(self, groups: Iterable[Group], variant: Variant) -> None:
+        for group in groups:
+            if group.replica:
+                self.add(f"{variant.namespace}/{group.replica}", group.state, group.urls)
+                continue
+            for url in group.urls:
+                self.add(f"{variant.namespace}/{urlsplit(url).netloc}", group.state, [url])
+
 
 def build_fleet(
     settings: Settings,
     *,
     shared: tuple[Group, ...] | None,
     own: Mapping[str, tuple[Group, ...] | None],
+    sighting: Sighting | None = None,
 ) -> Fleet:
     """Return the replicas of the settings' variants, in their order.
 
-    A variant's own endpoints come first, then its own discovery, then the shared one.
+    A variant's own endpoints come first, then its own discovery, then the cluster, then the
+    shared discovery.
 
     Parameters
     ----------
@@ -131,6 +153,8 @@ def build_fleet(
         What the discovery for all variants lists; None: nothing yet.
     own : mapping of str to tuple of Group or None
         What variants' own discoveries list, by their URL.
+    sighting : Sighting, optional
+        What the cluster shows.
     """
     shared_by_key: dict[tuple[str, str], list[Group]] = {}
     for group in shared or ():
@@ -139,10 +163,18 @@ def build_fleet(
     current, ready = [], []
     taken: set[str] = set()
     for row, variant in enumerate(settings.variants):
-        listing = _list(variant, shared, shared_by_key, own)
+        seen = sighting if sighting is not None and variant.key in sighting.current else None
+        if seen is not None and not (variant.endpoints or variant.discovery):
+            listing = _Listing(known=True)
+            listing.take(seen.groups.get(variant.key, ()), variant)
+        else:
+            listing = _list(variant, shared, shared_by_key, own)
         states = [state for state, _ in listing.replicas.values()]
         starting, running = states.count(ReplicaState.STARTING), states.count(ReplicaState.READY)
-        if listing.static:
+        if seen is not None:
+            current.append(seen.current[variant.key])
+            ready.append(seen.ready[variant.key])
+        elif listing.static:
             current.append(len(states))
             ready.append(-1)
         else:
@@ -176,12 +208,7 @@ def _list(
     else:
         listing.known = shared is not None
         mine = shared_by_key.get(variant.key, [])
-    for group in mine:
-        if group.replica:
-            listing.add(f"{variant.namespace}/{group.replica}", group.state, group.urls)
-            continue
-        for url in group.urls:
-            listing.add(f"{variant.namespace}/{urlsplit(url).netloc}", group.state, [url])
+    listing.take(mine, variant)
     return listing
 
 

@@ -18,6 +18,7 @@ from .dialects import wanted_names
 from .engine_queries import EngineQueries
 from .faults import FaultBook
 from .fetch import Failure
+from .fleet import Sighting
 from .prometheus_api import SOURCE, PrometheusClient, Rows
 from .promql import QueryBuilder, names_query
 from .queried import FactAnswer, QueriedTable
@@ -92,6 +93,11 @@ class PrometheusEngines:
         self._reason = Reason.NOT_READ_YET  # why the last answer couldn't be had
         self._told: set[str] = set()  # replicas whose other model was noted
         self._table = self._filled({}, [])
+
+    def see(self, sighting: Sighting) -> None:
+        """Take what the cluster shows of replicas from now on."""
+        self._map.see(sighting)
+        self._fleet.see(sighting)
 
     async def read(self, *, now_s: float) -> None:
         """Ask for everything once."""

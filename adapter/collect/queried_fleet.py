@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..config import Settings, Variant
 from ..records import Reason, ReplicaState
 from .dialect_table import Dialect
+from .fleet import Sighting
 from .prometheus_api import Rows
 from .series_map import SeriesMap
 
@@ -55,6 +56,21 @@ class QueriedFleet:
             for url in series_map.declared(variant)
         }
         self._rows: dict[str, int] = {}
+        self._sighting: Sighting | None = None
+        self._index()
+
+    def see(self, sighting: Sighting) -> None:
+        """Take the cluster's pods and counts; replicas that it doesn't have are gone at once."""
+        self._sighting = sighting
+        variants = self._settings.variants
+        there = {
+            f"{group.namespace}/{group.replica}"
+            for groups in sighting.groups.values()
+            for group in groups
+        }
+        for name, one in list(self._replicas.items()):
+            if variants[one.variant].key in sighting.current and name not in there:
+                del self._replicas[name]
         self._index()
 
     @property
@@ -142,7 +158,11 @@ class QueriedFleet:
         declared = np.array([not v.series and bool(v.endpoints) for v in self._settings.variants])
         current = np.bincount(variants, minlength=size)
         ready = np.bincount(variants[state == ReplicaState.READY], minlength=size)
-        return np.where(declared, current, -1), np.where(declared, ready, -1)
+        current, ready = np.where(declared, current, -1), np.where(declared, ready, -1)
+        if self._sighting is None:
+            return current, ready
+        shown, keys = self._sighting, [variant.key for variant in self._settings.variants]
+        return _replaced(current, keys, shown.current), _replaced(ready, keys, shown.ready)
 
     def _hear(self, dialect: Dialect, labels: Mapping[str, str], read_s: float) -> None:
         place = self._map.place(labels)
@@ -163,3 +183,11 @@ class QueriedFleet:
 
     def _index(self) -> None:
         self._rows = {name: row for row, name in enumerate(self._replicas)}
+
+
+def _replaced(
+    counts: NDArray[np.int64], keys: list[tuple[str, str]], known: Mapping[tuple[str, str], int]
+) -> NDArray[np.int64]:
+    """Return `counts` with those of `known` in their places."""
+    rows = zip(keys, counts.tolist(), strict=True)
+    return np.array([known.get(key, count) for key, count in rows], dtype=np.int64)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..config import Settings, Variant
+from .fleet import Sighting
 from .selectors import Matcher
 
 __all__ = ["IDENTITY", "Place", "SeriesMap"]
@@ -42,6 +43,8 @@ class SeriesMap:
             for url in variant.endpoints:
                 self._by_instance.setdefault(urlsplit(url).netloc, []).append((row, url))
         self._places: dict[tuple[str, ...], Place | None] = {}
+        self._by_pod: dict[tuple[str, str], int] = {}
+        self._sighted: frozenset[int] = frozenset()
         self.labels = tuple(sorted({*IDENTITY, *(k for keys in self._by_labels for k in keys)}))
 
     def place(self, labels: Mapping[str, str]) -> Place | None:
@@ -52,6 +55,18 @@ class SeriesMap:
                 self._places.clear()
             self._places[key] = self._find(dict(zip(self.labels, key, strict=True)))
         return self._places[key]
+
+    def see(self, sighting: Sighting) -> None:
+        """Take the cluster's pods: series of one that it doesn't have belong to nobody."""
+        rows = {variant.key: row for row, variant in enumerate(self._variants)}
+        self._sighted = frozenset(rows[key] for key in sighting.current if key in rows)
+        self._by_pod = {
+            (group.namespace, group.replica): rows[key]
+            for key, groups in sighting.groups.items()
+            if key in rows
+            for group in groups
+        }
+        self._places.clear()
 
     def matchers(self) -> tuple[Matcher, ...]:
         """Return a condition on the namespace, if every variant's series are known to have one."""
@@ -65,6 +80,13 @@ class SeriesMap:
         return () if variant.series else variant.endpoints
 
     def _find(self, labels: Mapping[str, str]) -> Place | None:
+        namespace, pod = labels["namespace"], labels["pod"]
+        if (row := self._by_pod.get((namespace, pod))) is not None:
+            return Place(row, f"{namespace}/{pod}")
+        place = self._find_declared(labels)
+        return None if place is not None and place.variant in self._sighted else place
+
+    def _find_declared(self, labels: Mapping[str, str]) -> Place | None:
         for keys, rows in self._by_labels.items():
             row = rows.get(tuple(labels.get(key, "") for key in keys))
             if row is not None:

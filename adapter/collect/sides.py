@@ -10,7 +10,7 @@ from .dialect_table import Dialect
 from .discovery import Discovery
 from .faults import FaultBook
 from .fetch import Fetcher
-from .fleet import Fleet
+from .fleet import Fleet, Sighting
 from .prometheus import PrometheusEngines
 from .prometheus_api import PrometheusClient
 from .prometheus_demand import PrometheusDemand, no_demand
@@ -30,6 +30,10 @@ class Side(Protocol):
 
     async def close(self) -> None:
         """Close them."""
+        ...
+
+    def see(self, sighting: Sighting) -> None:
+        """Take what the cluster shows of replicas from now on."""
         ...
 
     async def read(self, *, now_s: float) -> None:
@@ -77,6 +81,9 @@ class ScrapedSide:
 
     async def close(self) -> None:
         """Do nothing: the fetcher is closed by whoever lent it."""
+
+    def see(self, sighting: Sighting) -> None:
+        self._discovery.see(sighting)
 
     async def read(self, *, now_s: float) -> None:
         before = self._fleet
@@ -130,6 +137,9 @@ class PrometheusSide:
 
     async def close(self) -> None:
         await self._client.close()
+
+    def see(self, sighting: Sighting) -> None:
+        self._engines.see(sighting)
 
     async def read(self, *, now_s: float) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -94,6 +94,7 @@ def demo_settings(
         "api": {"host": HOST, "port": ports.api, "auth": "none"},
         "keda": {"host": HOST, "port": ports.keda},
         "health": {"host": HOST, "port": ports.health},
+        "kubernetes": {"enabled": False},
     }
 
 

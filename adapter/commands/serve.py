@@ -5,7 +5,7 @@ import asyncio
 from pathlib import Path
 
 from adapter.app import serve
-from adapter.config import load_settings
+from adapter.config import Settings, load_settings
 from adapter.logs import configure_logging
 
 __all__ = ["run"]
@@ -13,8 +13,8 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop; settings that can't be used end it with 2."""
-    settings_path: Path = options.settings
-    settings = load_settings(settings_path)
+    settings_path: Path | None = options.settings
+    settings = Settings() if settings_path is None else load_settings(settings_path)
     configure_logging(level=options.log_level, style=options.log_format)
     asyncio.run(
         serve(

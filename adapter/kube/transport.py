@@ -6,7 +6,7 @@ path. It retries nothing and caches nothing.
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,9 +110,17 @@ class KubeTransport:
         return str(shown.get("value") or "")
 
     async def watch(
-        self, path: str, *, query: Mapping[str, str], watch_s: float
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        watch_s: float,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[Mapping[str, Any]]:
         """Yield the events of a watch until the API server ends it, after `watch_s` at most.
+
+        `opened` is called once the API server has accepted it: there may be nothing to yield
+        for a long time.
 
         Raises
         ------
@@ -125,6 +133,8 @@ class KubeTransport:
             query={**query, "watch": "true", "timeoutSeconds": str(max(1, round(watch_s)))},
             timeout_s=watch_s + self.timeout_s,
         )
+        if opened is not None:
+            opened()
         try:
             async for line in _lines(response):
                 yield _parsed(line)

@@ -139,7 +139,13 @@ async def steady(stage: Stage, rate_rps: float, *, variant: str = "chat") -> int
 
 
 def settings_of(
-    variants: Sequence[Variant], engines: Engines, *, most: int = 20, least: int = 1, **more: Any
+    variants: Sequence[Variant],
+    engines: Engines,
+    /,
+    *,
+    most: int = 20,
+    least: int = 1,
+    **more: Any,
 ) -> dict[str, Any]:
     """Return settings that name the variants and find their engines over HTTP."""
     settings = quick_settings()

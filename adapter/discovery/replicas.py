@@ -1,0 +1,92 @@
+"""Pods as the replicas of a scale target, and how far it can be scaled now. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..collect.fleet import Group
+from ..records import ReplicaState
+from .pods import Owner, Pod
+from .workloads import Workload
+
+__all__ = ["Replicas", "group_pods", "replicas_of"]
+
+PodsByOwner = dict[tuple[str, Owner], list[Pod]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """The replicas of one scale target."""
+
+    groups: tuple[Group, ...]
+    current: int  # -1: not known
+    ready: int
+    reachable: int | None  # how many there can be now; None: nothing says
+    stuck: str  # why there can't be more, with an example; "" if nothing keeps them
+    node: str  # where one of them runs
+
+
+def group_pods(pods: Iterable[Pod]) -> PodsByOwner:
+    """Return the pods that are there to stay, by whom they belong to."""
+    owned: PodsByOwner = {}
+    for pod in pods:
+        if not pod.leaving and pod.owner[1]:
+            owned.setdefault((pod.namespace, pod.owner), []).append(pod)
+    return owned
+
+
+def replicas_of(
+    namespace: str, variant: str, workload: Workload | None, pods: list[Pod] | None
+) -> Replicas:
+    """Return a variant's replicas; `pods` is None where pods can't be listed."""
+    current, ready = _counts(workload)
+    if pods is None:
+        return Replicas(groups=(), current=current, ready=ready, reachable=None, stuck="", node="")
+    members: dict[str, list[Pod]] = {}
+    for pod in pods:
+        members.setdefault(pod.group, []).append(pod)
+    groups, stuck = [], []
+    for group in members.values():
+        held = next((pod for pod in group if pod.stuck), None)
+        if held is not None:
+            stuck.append(held)
+        groups.append(_group(namespace, variant, group))
+    serving = sum(group.state is ReplicaState.READY for group in groups)
+    if workload is not None and workload.rolling:
+        serving = min(serving, workload.wanted)  # surge pods are no capacity
+    return Replicas(
+        groups=tuple(groups),
+        current=current if workload is not None else len(groups),
+        ready=serving if workload is None else min(serving, current),
+        reachable=len(groups) - len(stuck) + 1 if stuck else None,
+        stuck=_why(stuck),
+        node=next((pod.node for pod in pods if pod.node), ""),
+    )
+
+
+def _counts(workload: Workload | None) -> tuple[int, int]:
+    if workload is None:
+        return -1, -1
+    current = min(workload.current, workload.wanted) if workload.rolling else workload.current
+    return current, min(workload.ready, current)
+
+
+def _group(namespace: str, variant: str, members: list[Pod]) -> Group:
+    """Return one replica: the leader answers for all its pods, which all must be ready."""
+    leader = next((pod for pod in members if pod.leader), None)
+    ready = leader is not None and all(pod.ready for pod in members)
+    return Group(
+        namespace=namespace,
+        variant=variant,
+        replica=leader.name if leader is not None else members[0].group,
+        state=ReplicaState.READY if ready else ReplicaState.STARTING,
+        # Who isn't ready is expected not to answer.
+        urls=(leader.url,) if leader is not None and leader.url and ready else (),
+    )
+
+
+def _why(stuck: list[Pod]) -> str:
+    if not stuck:
+        return ""
+    first = stuck[0]
+    others = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
+    return f"{first.stuck}: {first.name}{others}"

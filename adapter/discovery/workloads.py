@@ -1,0 +1,106 @@
+"""Scale targets: how many replicas they have, what one of them needs, how its engine runs. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine_arguments import EngineArguments, parse_engine_arguments
+from ..kube.fields import count_at, items_at, mapping_at, text_at, texts_at
+from .accelerator_requests import named_by, requested
+from .engine_ports import engine_container
+from .pods import Owner
+
+__all__ = ["Workload", "reduce_workload"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What is kept of a Deployment, StatefulSet or LeaderWorkerSet."""
+
+    namespace: str
+    owner: Owner  # its kind and name
+    wanted: int  # spec.replicas
+    current: int  # status.replicas, as HPA reads it
+    ready: int
+    rolling: bool  # its pods are of more than one version
+    accelerators: tuple[str, int]  # resource and count of one replica
+    accelerator: str  # the type that its template asks for, "" if it doesn't
+    arguments: EngineArguments
+    served_names: tuple[str, ...]  # what the engine's command line calls the model
+
+
+def reduce_workload(document: Mapping[str, Any], kind: str) -> Workload | None:
+    """Return what is kept of a scale target of a kind."""
+    metadata, spec = mapping_at(document, "metadata"), mapping_at(document, "spec")
+    status = mapping_at(document, "status")
+    pod = _leader_spec(spec) if kind == "LeaderWorkerSet" else mapping_at(spec, "template", "spec")
+    engine = engine_container(list(items_at(pod, "containers")))
+    command = [*texts_at(engine, "command"), *texts_at(engine, "args")]
+    environment = {
+        text_at(entry, "name"): text_at(entry, "value") for entry in items_at(engine, "env")
+    }
+    wanted = count_at(spec, "replicas")
+    return Workload(
+        namespace=text_at(metadata, "namespace"),
+        owner=(kind, text_at(metadata, "name")),
+        wanted=1 if wanted is None else wanted,
+        current=count_at(status, "replicas") or 0,
+        ready=count_at(status, "readyReplicas") or 0,
+        rolling=_is_rolling(metadata, spec, status),
+        accelerators=_of_replica(spec, pod, kind),
+        accelerator=named_by(pod),
+        arguments=parse_engine_arguments(command, environment),
+        served_names=_served_names(command),
+    )
+
+
+def _leader_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    template = mapping_at(spec, "leaderWorkerTemplate")
+    return mapping_at(template, "leaderTemplate", "spec") or mapping_at(
+        template, "workerTemplate", "spec"
+    )
+
+
+def _of_replica(spec: Mapping[str, Any], pod: Mapping[str, Any], kind: str) -> tuple[str, int]:
+    """Return the accelerators of one replica: of a group, the leader's and all workers'."""
+    name, number = requested(pod)
+    if kind != "LeaderWorkerSet":
+        return name, number
+    template = mapping_at(spec, "leaderWorkerTemplate")
+    size = count_at(template, "size") or 1
+    worker_name, of_worker = requested(mapping_at(template, "workerTemplate", "spec"))
+    return name or worker_name, number + (size - 1) * of_worker
+
+
+def _is_rolling(
+    metadata: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]
+) -> bool:
+    """Return whether pods of an older version are still to be replaced.
+
+    `updatedReplicas` alone also lags while a workload scales up, but then every pod that
+    there is has the new version.
+    """
+    if spec.get("paused") is True:
+        return False
+    generation, seen = count_at(metadata, "generation"), count_at(status, "observedGeneration")
+    current, updated = count_at(status, "replicas") or 0, count_at(status, "updatedReplicas") or 0
+    versions = {text_at(status, key) for key in ("currentRevision", "updateRevision")}
+    behind = generation is not None and seen is not None and seen < generation
+    if behind:
+        return False  # the status is not about this spec yet; scaling changes it, too
+    return updated < current and (len(versions) != 1 or versions == {""})
+
+
+def _served_names(command: list[str]) -> tuple[str, ...]:
+    """Return the names after `--served-model-name`."""
+    names: list[str] = []
+    taking = False
+    for word in command:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            taking = flag == "--served-model-name"
+            if taking and equals:
+                names.append(value)
+        elif taking:
+            names.append(word)
+    return tuple(name for name in names if name)
