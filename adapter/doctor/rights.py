@@ -10,7 +10,8 @@ __all__ = ["AUTOSCALER", "YOU", "Need", "needs"]
 
 AUTOSCALER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 YOU = "you"  # whoever runs the doctor
-READ = ("get", "list", "watch")
+READ = ("list", "watch")
+ABOUT = ("get", *READ)  # an event needs the uid of the object that it is about
 
 
 class Need(NamedTuple):
@@ -26,16 +27,14 @@ class Need(NamedTuple):
 BASE = (
     Need("authentication.k8s.io", "tokenreviews", ("create",), "callers with a token are refused"),
     Need("authorization.k8s.io", "subjectaccessreviews", ("create",), "every caller is refused"),
-    Need("autoscaling", "horizontalpodautoscalers", READ, "variants on HPAs aren't found"),
-    Need("keda.sh", "scaledobjects", READ, "variants on ScaledObjects aren't found"),
-    Need("llmd.ai", "variantautoscalings", READ, "VariantAutoscaling objects aren't found"),
+    Need("autoscaling", "horizontalpodautoscalers", ABOUT, "variants on HPAs aren't found"),
+    Need("keda.sh", "scaledobjects", ABOUT, "variants on ScaledObjects aren't found"),
+    Need("llmd.ai", "variantautoscalings", ABOUT, "VariantAutoscaling objects aren't found"),
     Need("llmd.ai", "variantautoscalings/status", ("patch",), "they get no status"),
     Need("apps", "deployments", READ, "current replicas and GPUs aren't known"),
     Need("apps", "statefulsets", READ, "current replicas and GPUs aren't known"),
-    Need("apps", "replicasets", READ, "pods can't be told to belong to a Deployment"),
     Need("leaderworkerset.x-k8s.io", "leaderworkersets", READ, "groups of pods aren't known"),
     Need("", "pods", READ, "engines aren't found"),
-    Need("discovery.k8s.io", "endpointslices", READ, "engines behind a Service aren't found"),
     Need("", "nodes", READ, "accelerators aren't counted: no limit but the settings'"),
     Need("", "resourcequotas", READ, "quotas aren't known"),
     Need("", "events", ("create", "patch"), "nothing is told with events"),

@@ -139,7 +139,7 @@ async def test_every_right_is_asked_for_the_adapters_account(cluster: Cluster) -
     cluster.denied = {"nodes"}
     seen = await look(cluster)
     missing = [f for f in complaints(seen) if f.check == "rbac"]
-    assert len(missing) == 3
+    assert len(missing) == 2
     assert {f.subject for f in missing} == {"system:serviceaccount:wva-system:wva"}
     assert "accelerators aren't counted" in missing[0].message
 
