@@ -170,6 +170,9 @@ def _headline(explanation: Mapping[str, Any]) -> Iterator[str]:
     brake = explanation["brake"]
     if brake != "None":
         yield f"  brake     {_named(brake, BRAKE_MEANINGS.get(brake, ''))}"
+    for text, head in (("hpa_limit", "HPA"), ("stuck", "stuck")):
+        if explanation["texts"].get(text):
+            yield f"  {head:<9} {explanation['texts'][text]}"
     yield f"  state     {_state(explanation['freshness'], decision)}"
     if explanation["message"]:
         yield f"  missing   {explanation['message']}"
@@ -182,7 +185,9 @@ def _headline(explanation: Mapping[str, Any]) -> Iterator[str]:
         )
         if labels.get(label)
     ]
-    words = [f"{n.replace('_', ' ')} {w}" for n, w in explanation["texts"].items() if n != "brake"]
+    told = {"brake", "hpa_limit", "stuck"}
+    texts = explanation["texts"].items()
+    words = [f"{name.replace('_', ' ')} {word}" for name, word in texts if name not in told]
     yield f"  variant   {', '.join(identity + words)}"
 
 

@@ -14,8 +14,10 @@ __all__ = [
     "DETAILS",
     "FAMILIES",
     "FRESHNESS",
+    "HPA_LIMIT",
     "INFO",
     "SERVED",
+    "STUCK",
     "Family",
 ]
 
@@ -203,6 +205,18 @@ BRAKE = Family(
     {},
     "brake",
 )
+HPA_LIMIT = Family(
+    "wva_hpa_limit",
+    "1 for the reason by which the HPA that follows the decision doesn't; no sample where it does.",
+    {},
+    "reason",
+)
+STUCK = Family(
+    "wva_replicas_stuck",
+    "1 for what keeps replicas from starting: stockout, crashloop, imagepull; else no sample.",
+    {},
+    "reason",
+)
 AGE = _one(
     "wva_reading_age_seconds",
     "Age of the last reading of the variant's engines; no sample if there was none.",
@@ -210,4 +224,4 @@ AGE = _one(
 )
 INFO = _one("wva_variant_info", "1; what else is known of the variant, in labels.", "one")
 
-FAMILIES = (*SERVED, *DETAILS, FRESHNESS, BINDING, BRAKE, AGE, INFO)
+FAMILIES = (*SERVED, *DETAILS, FRESHNESS, BINDING, BRAKE, HPA_LIMIT, STUCK, AGE, INFO)

@@ -19,8 +19,10 @@ from .metric_families import (
     DETAILS,
     FAMILIES,
     FRESHNESS,
+    HPA_LIMIT,
     INFO,
     SERVED,
+    STUCK,
     Family,
 )
 from .openmetrics import ColumnFamily, RowLabels, Series
@@ -30,6 +32,8 @@ __all__ = ["EditionView", "StoreView", "VariantCollector"]
 
 LABELS = ("variant_name", "namespace", "accelerator_type", "controller_instance")
 INFO_LABELS = ("model_name", "service_class")
+# What changes from tick to tick would make a new series of the info each time.
+_STATES = frozenset({"brake", "hpa_limit", "stuck"})
 
 
 class EditionView(Protocol):
@@ -98,6 +102,9 @@ class VariantCollector:
         yield _one_of(BINDING, labels, binding, publication.binding_names)
         brake = np.array(publication.texts.get("brake", ()), dtype=object)
         yield _one_of(BRAKE, labels, brake, sorted({*brake.tolist()} - {"None"}))
+        for family, text in ((HPA_LIMIT, "hpa_limit"), (STUCK, "stuck")):
+            reasons = _reasons(publication, text)
+            yield _one_of(family, labels, reasons, sorted({*reasons.tolist()} - {""}))
         yield _info(publication)
 
 
@@ -137,8 +144,14 @@ def _one_of(
     return ColumnFamily(family.name, family.help, labels, series)
 
 
+def _reasons(publication: Publication, text: str) -> NDArray[np.object_]:
+    """Return what stands before the colon in each row's text: the words after it vary."""
+    column = publication.texts.get(text, ("",) * len(publication.variants))
+    return np.array([words.partition(":")[0] for words in column], dtype=object)
+
+
 def _info(publication: Publication) -> ColumnFamily:
-    texts = [(name, column) for name, column in publication.texts.items() if name != "brake"]
+    texts = [(name, column) for name, column in publication.texts.items() if name not in _STATES]
     rows = [
         {**_picked(labels, (*LABELS, *INFO_LABELS)), **{n: column[row] for n, column in texts}}
         for row, labels in enumerate(publication.labels)

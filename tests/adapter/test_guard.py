@@ -58,6 +58,22 @@ def test_warm_up_covers_two_cold_starts_at_least():
     assert step(state, [1], [4], 200.0, cat).desired.tolist() == [3]
 
 
+def test_nothing_falls_while_pods_are_being_replaced():
+    cat = catalog("warm_up_s: 0, max_scale_down_ratio: 1.0", count=2)
+    held = guard(
+        GuardState.empty(),
+        desired=np.array([1, 1]),
+        current=np.array([6, 6]),
+        complete=np.array([True, True]),
+        cold_start_s=np.array([100.0, 100.0]),
+        catalog=cat,
+        now_s=0.0,
+        rolling=np.array([True, False]),
+    )
+    assert held.desired.tolist() == [6, 1]
+    assert held.brake.tolist() == [Brake.ROLLOUT, Brake.NONE]
+
+
 @pytest.mark.parametrize(
     ("current", "expected"),
     [

@@ -33,6 +33,7 @@ PINNED = {
     "wva_desired_replicas": ("gauge", ()),
     "wva_desired_traffic_ratio": ("gauge", ()),
     "wva_engine_requests": ("gauge", ("state",)),
+    "wva_hpa_limit": ("gauge", ("reason",)),
     "wva_hpa_nudge_replicas": ("gauge", ()),
     "wva_keda_open_streams": ("gauge", ()),
     "wva_kv_usage_ratio": ("gauge", ()),
@@ -49,6 +50,7 @@ PINNED = {
     "wva_ready_replicas": ("gauge", ()),
     "wva_recommended_replicas": ("gauge", ()),
     "wva_bound_replicas": ("gauge", ("bound",)),
+    "wva_replicas_stuck": ("gauge", ("reason",)),
     "wva_request_tokens_mean": ("gauge", ("part",)),
     "wva_requests": ("counter", ("code", "server")),
     "wva_scrapes": ("counter", ()),
@@ -110,7 +112,8 @@ def rig():
 def full(rig) -> None:
     """Make something of everything happen."""
     details = {column: 1.0 for family in DETAILS for column in family.columns.values()}
-    texts = {"brake": "WarmUp", "mode": "active"}
+    held = {"hpa_limit": "ScaleUpLimit: its policy", "stuck": "stockout: chat-1"}
+    texts = {"brake": "WarmUp", "mode": "active", **held}
     rig.publish(
         {"default/llama": 5.0}, details=details, texts=texts, report=report_of(faults=(FAULT,))
     )
@@ -210,6 +213,15 @@ def test_binding_and_brake_are_one_sample_each(rig):
     assert rig.samples("wva_decision_brake") == {("WarmUp",): 1.0}
     rig.publish({"default/llama": 1.0}, texts={"brake": "None"})
     assert rig.samples("wva_decision_brake") == {}
+
+
+def test_what_holds_replicas_back_is_told_by_its_reason_alone(rig):
+    texts = {"hpa_limit": "ScaleUpLimit: the desired count", "stuck": "stockout: chat-1 and 3 more"}
+    rig.publish({"default/llama": 1.0}, texts={"brake": "None", **texts})
+    assert rig.samples("wva_hpa_limit") == {("ScaleUpLimit",): 1.0}
+    assert rig.samples("wva_replicas_stuck") == {("stockout",): 1.0}
+    rig.publish({"default/llama": 1.0}, texts={"brake": "None", "hpa_limit": "", "stuck": ""})
+    assert rig.samples("wva_hpa_limit") == rig.samples("wva_replicas_stuck") == {}
 
 
 def test_ticks_are_timed_by_phase(rig):
