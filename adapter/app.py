@@ -7,16 +7,17 @@ Owns the signals. Servers only read the store; the loop runs in a process of its
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from . import __version__
 from .clock import Clock, SystemClock, boot_id
 from .config import Settings
+from .deciding import Deciding
 from .external_metrics.access import Authorizer
 from .external_metrics.api import create_api
 from .external_metrics.auth import Authenticator
@@ -28,10 +29,10 @@ from .keda.server import KedaServer
 from .keeper import StateKeeper
 from .kept_state import StateStore
 from .publish import SERVED_METRICS
-from .role import Alone, Role, play
+from .role import Alone, Role
 from .state_file import StateFile
 from .store import Store
-from .supervisor import supervise
+from .supervisor import LoopProcess
 from .telemetry import Telemetry
 from .tls import ServingTls
 
@@ -68,7 +69,7 @@ async def serve(
             CollectorRegistry(), store=store, clock=clock, version=__version__, leads=role.leads
         )
         readiness = Readiness(store, clock, notes=cluster.notes if cluster is not None else tuple)
-        keeper = StateKeeper(_stores(settings, cluster), clock, boot_id=boot_id())
+        keeper = StateKeeper(_stores(settings, cluster), clock, boot_id=boot_id(), leads=role.leads)
         await keeper.restore(store)
         tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
         background = [telemetry.follow(), tls.renew(), keeper.run()]
@@ -104,27 +105,21 @@ async def serve(
         keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
         telemetry.watch_streams(lambda: keda.scaler.open_streams)
 
-        async def lead(over: asyncio.Event) -> None:
-            await supervise(
-                settings_path,
-                store,
-                keeper,
-                clock,
-                over,
-                leads=role.leads,
-                tick_failed=telemetry.tick_failed,
-                log_arguments=log_arguments,
-            )
-
-        async def follow(over: asyncio.Event) -> None:
-            assert cluster is not None  # noqa: S101 - who is alone leads
-            await _until(over, cluster.follow(keeper, store, tls))
-
         tasks = [group.create_task(work) for work in background]
         servers = [group.create_task(api.serve()), group.create_task(health.serve())]
         if settings.keda.enabled:
             await keda.start()
-        part = group.create_task(play(role, lead=lead, follow=follow, stop=stop))
+        deciding = Deciding(
+            role,
+            LoopProcess(settings_path, log_arguments=log_arguments),
+            store,
+            keeper,
+            clock,
+            tick_failed=telemetry.tick_failed,
+            # Who is alone leads, and is never asked to follow.
+            follow=lambda: cluster.follow(keeper, store, tls) if cluster else asyncio.sleep(0),
+        )
+        part = group.create_task(deciding.run(stop))
         logger.info(
             "serving",
             extra={"api": api.address[1], "health": health.address[1], "keda": keda.port},
@@ -132,36 +127,14 @@ async def serve(
         await stop.wait()
         readiness.drain()
         logger.info("draining")
-        handed_over = group.create_task(_hand_over(part, keeper, role))
         await asyncio.sleep(DRAIN_S)
         await keda.stop(GRPC_GRACE_S)
         api.stop()
         health.stop()
-        await asyncio.gather(*servers, handed_over)
+        await asyncio.gather(*servers, part)
         for task in tasks:
             task.cancel()
     logger.info("stopped")
-
-
-async def _hand_over(part: asyncio.Task[None], keeper: StateKeeper, role: Role) -> None:
-    """Let another replica decide as soon as this one's last decision is kept."""
-    await part
-    if role.leads():
-        await keeper.save()
-    await role.release()
-
-
-async def _until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`, which has no end of its own, until the event is set."""
-    task = asyncio.ensure_future(work)
-    ending = asyncio.ensure_future(over.wait())
-    try:
-        await asyncio.wait([task, ending], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        ending.cancel()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager

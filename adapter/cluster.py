@@ -178,6 +178,7 @@ class Cluster:
             self._transport,
             service=api.service_name,
             namespace=api.service_namespace,
+            port=api.service_port,
             cluster_role=f"{api.service_name}{OWNER_SUFFIX}",
             bundle=bundle,
         )

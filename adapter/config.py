@@ -275,6 +275,7 @@ class ApiSettings(Section):
     tls: ApiTlsFiles | None = None
     service_name: str = "wva"
     service_namespace: str = "wva-system"
+    service_port: Annotated[int, Field(ge=1, le=65535)] = 443
     manage_api_service: bool = False
 
 

@@ -81,7 +81,7 @@ class Follower:
                 await self._follow()
                 self._report("the leader ended the stream")
             except (AdapterError, aiohttp.ClientError, OSError, TimeoutError) as exc:
-                self._report(str(exc) or type(exc).__name__)
+                self._report(_words(exc))
             failures = 0 if self._keeper.latest != before else failures + 1
             await asyncio.sleep(self._retry_s[min(failures, len(self._retry_s) - 1)])
 
@@ -122,3 +122,9 @@ class Follower:
         if problem != self.problem:
             logger.warning("not following: %s", problem)
         self.problem = problem
+
+
+def _words(exc: Exception) -> str:
+    """Return what went wrong, the same words each time: aiohttp's have addresses in memory."""
+    cause = getattr(exc, "certificate_error", None) or getattr(exc, "os_error", None) or exc
+    return str(cause) or type(cause).__name__

@@ -7,7 +7,7 @@ waits for it.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .clock import Clock
@@ -42,6 +42,8 @@ class StateKeeper:
     clock : Clock
     boot_id : str
         Of this machine's last start, "" if it can't be told.
+    leads : callable
+        Whether this replica decides: one that follows makes no copies of what it is told.
     refresh_s : float
         Time between two copies while decisions stay the same. [s]
     """
@@ -52,9 +54,10 @@ class StateKeeper:
         clock: Clock,
         *,
         boot_id: str = "",
+        leads: Callable[[], bool] = lambda: True,
         refresh_s: float = REFRESH_S,
     ) -> None:
-        self._refresh_s = refresh_s
+        self._refresh_s, self._leads = refresh_s, leads
         self._stores = stores
         self._clock = clock
         self._boot_id = boot_id
@@ -120,7 +123,8 @@ class StateKeeper:
         while True:
             sequence = await self.changed(sequence)
             latest = self.latest
-            assert latest is not None  # noqa: S101 - something was taken
+            if latest is None or not self._leads():
+                continue
             told = read_state(latest.data).stamp.decisions
             now_s = self._clock.monotonic_s()
             if told != decisions or now_s - saved_s > self._refresh_s:

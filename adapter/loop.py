@@ -138,8 +138,9 @@ class Loop:
         decided_s = self._clock.monotonic_s()
         report = replace(report, decide_s=decided_s - collected_s)
         publication = replace(publication, report=report)
-        self._send(encode_frame(publication, sent_s=decided_s))
+        # First what others go on from: nothing is served that a fail-over would not know of.
         self._send_state(publication)
+        self._send(encode_frame(publication, sent_s=decided_s))
         self._encode_s = self._clock.monotonic_s() - decided_s
         logger.info(
             "tick",

@@ -1,6 +1,8 @@
 """Keeps the loop's process running, puts what it sends into the store, keeps its state.
 
-A loop that is started again goes on from the state that the last one sent.
+A loop that is started again goes on from the state that the last one sent. A replica that
+follows has its loop's process standing by, all loaded: it begins when it is given a state,
+so that taking over costs no start.
 """
 
 import asyncio
@@ -14,10 +16,11 @@ from .clock import Clock
 from .errors import AdapterError
 from .frames import Frame, TickFailure, encode_state_frame, read_frame
 from .keeper import StateKeeper
+from .kept_state import KeptState
 from .records import Publication
 from .store import Store
 
-__all__ = ["supervise"]
+__all__ = ["LoopProcess", "supervise"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +28,47 @@ RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 STOP_TIMEOUT_S = 5.0
 
 
+class LoopProcess:
+    """How the loop's process is started, and the one that stands by."""
+
+    def __init__(self, settings_path: Path | None, *, log_arguments: Sequence[str] = ()) -> None:
+        named = ("--settings", str(settings_path)) if settings_path is not None else ()
+        self._command = (sys.executable, "-m", "adapter", "_loop", *log_arguments, *named)
+        self._ready: asyncio.subprocess.Process | None = None
+
+    async def stand_by(self) -> None:
+        """Have a process ready that waits for its state."""
+        if self._ready is None or self._ready.returncode is not None:
+            self._ready = await self._spawn()
+
+    async def begin(self, state: KeptState | None) -> asyncio.subprocess.Process:
+        """Return a process that decides from `state` on."""
+        child, self._ready = self._ready, None
+        if child is None or child.returncode is not None:
+            child = await self._spawn()
+        assert child.stdin is not None  # noqa: S101 - asked for
+        data, age_s = (state.data, state.age_s or 0.0) if state is not None else (b"", 0.0)
+        child.stdin.write(encode_state_frame(data, sent_s=age_s))
+        return child
+
+    async def close(self) -> None:
+        """End the process that stands by."""
+        child, self._ready = self._ready, None
+        if child is not None:
+            await _end(child)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # A terminal's Ctrl-C goes to the whole group; the child is stopped by us.
+            start_new_session=True,
+        )
+
+
 async def supervise(
-    settings_path: Path | None,
+    process: LoopProcess,
     store: Store,
     keeper: StateKeeper,
     clock: Clock,
@@ -34,22 +76,18 @@ async def supervise(
     *,
     leads: Callable[[], bool] = lambda: True,
     tick_failed: Callable[[], None],
-    log_arguments: Sequence[str] = (),
 ) -> None:
     """Keep the loop's process running and take what it sends, until `stop` is set.
 
     What comes while this replica doesn't lead (`leads`) isn't taken: somebody else decides.
     `tick_failed` is told of each tick that came to no decision.
     """
-    command = [sys.executable, "-m", "adapter", "_loop", *log_arguments]
-    if settings_path is not None:
-        command += ["--settings", str(settings_path)]
+    taking = _Taking(
+        store, keeper, clock, lambda: leads() and not stop.is_set(), tick_failed=tick_failed
+    )
     failures = 0
     while not stop.is_set():
-        taking = _Taking(
-            store, keeper, clock, lambda: leads() and not stop.is_set(), tick_failed=tick_failed
-        )
-        received = await _run_once(command, taking, keeper, stop)
+        received = await _run_once(process, taking, keeper, stop)
         if stop.is_set():
             return
         failures = 0 if received else failures + 1
@@ -60,26 +98,13 @@ async def supervise(
 
 
 async def _run_once(
-    command: Sequence[str], taking: "_Taking", keeper: StateKeeper, stop: asyncio.Event
+    process: LoopProcess, taking: "_Taking", keeper: StateKeeper, stop: asyncio.Event
 ) -> int:
     """Run one child until it ends or `stop` is set; return how many frames it sent."""
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        # A terminal's Ctrl-C goes to the whole group; the child is stopped by us.
-        start_new_session=True,
-    )
-    assert child.stdin is not None  # noqa: S101 - asked for above
-    assert child.stdout is not None  # noqa: S101
+    child = await process.begin(keeper.latest)
+    assert child.stdout is not None  # noqa: S101 - asked for
     reading = asyncio.ensure_future(taking.read(child.stdout))
     stopping = asyncio.ensure_future(stop.wait())
-    latest = keeper.latest
-    child.stdin.write(
-        encode_state_frame(latest.data, sent_s=latest.age_s or 0.0)
-        if latest is not None
-        else encode_state_frame(b"", sent_s=0.0)
-    )
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:

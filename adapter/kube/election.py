@@ -40,7 +40,7 @@ class Pace:
 
     lease_s: int = 10
     renew_s: float = 2.0
-    retry_s: float = 1.0
+    retry_s: float = 0.5
     margin_s: float = 2.0
 
 

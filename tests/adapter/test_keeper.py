@@ -129,3 +129,20 @@ async def test_the_last_state_is_saved_when_asked(clock):
     keeper.take(state_of(5.0))
     await keeper.save()
     assert place.saved == [state_of(5.0)]
+
+
+async def test_a_follower_makes_no_copies(clock):
+    place, leads = Place(), False
+    keeper = StateKeeper([place], clock, leads=lambda: leads)
+    writing = asyncio.ensure_future(keeper.run())
+    for replicas in (5.0, 6.0):
+        keeper.take(state_of(replicas))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert place.saved == []
+    leads = True
+    keeper.take(state_of(6.0, sequence=2))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert place.saved == [state_of(6.0, sequence=2)]
+    writing.cancel()

@@ -56,6 +56,7 @@ class AdapterProcess:
             "health": {"host": "127.0.0.1", "port": self.health_port},
         }
         self.daemon: Daemon | None = None
+        self.environment: dict[str, str] = {}
         self._health = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.health_port}", timeout=2, trust_env=False
         )
@@ -70,7 +71,7 @@ class AdapterProcess:
             "adapter",
             command,
             log=self.folder / "adapter.log",
-            environment={"KUBECONFIG": str(kubeconfig)},
+            environment={"KUBECONFIG": str(kubeconfig), **self.environment},
         )
         self.daemon.start()
         if registered:
