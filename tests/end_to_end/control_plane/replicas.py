@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,10 +103,13 @@ class Reader:
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
 
-    def falls(self, *, after_s: float = 0.0) -> list[tuple[float, float, float]]:
-        """Return where a count was followed by a smaller one: how long after, and both."""
-        own = [(at_s, count) for at_s, count in self.counts if at_s >= after_s]
-        return [(at_s - after_s, a, b) for (_, a), (at_s, b) in pairwise(own) if b < a]
+    def before(self, at_s: float) -> float:
+        """Return the last count that was read before a moment."""
+        return [count for read_s, count in self.counts if read_s < at_s][-1]
+
+    def lowest(self, *, after_s: float) -> float:
+        """Return the smallest count that was read since a moment."""
+        return min(count for read_s, count in self.counts if read_s >= after_s)
 
     async def _run(self) -> None:
         while True:
