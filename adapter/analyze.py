@@ -44,6 +44,7 @@ from .belief import doubts
 from .catalog import Catalog
 from .demand import replica_offered_rate_rps
 from .records import Readings, Reason, ReplicaState, Snapshot
+from .schedule import Standby, standby
 
 __all__ = ["Analysis", "Memory", "analyze"]
 
@@ -106,7 +107,8 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
     rate_rps = _offered(snapshot, of_replica, len(catalog.models))
     demand = _demand(snapshot, replicas, rate_rps, memory, catalog)
     lengths, assumed = _lengths(snapshot, replicas, memory, catalog)
-    variants = _variant_table(snapshot, replicas, catalog)
+    ready = standby(catalog.model_classes, snapshot.taken_unix_s)
+    variants = _variant_table(snapshot, replicas, catalog, ready)
     model = catalog.variant_model
     request = PlanRequest(
         now_s=snapshot.taken_s,
@@ -116,6 +118,8 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
         models=ModelTable(
             arrival_rate_rps=demand.total_rps,
             router_queue_requests=np.nan_to_num(_model_signal(snapshot, "router_queue_requests")),
+            warm_replicas=ready.replicas,
+            warm_ratio=ready.ratio,
         ),
         replicas=_replica_table(snapshot, replicas),
         profiles=catalog.profiles,
@@ -315,7 +319,9 @@ def _lengths(
     return lengths, assumed
 
 
-def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) -> VariantTable:
+def _variant_table(
+    snapshot: Snapshot, replicas: _Replicas, catalog: Catalog, ready_for: Standby
+) -> VariantTable:
     number_ready = np.bincount(replicas.variant[replicas.ready], minlength=replicas.count)
     silent = replicas.ready & ~replicas.fresh
     heard = np.bincount(replicas.variant[replicas.fresh], minlength=replicas.count) > 0
@@ -328,7 +334,9 @@ def _variant_table(snapshot: Snapshot, replicas: _Replicas, catalog: Catalog) ->
         cost_per_hour=catalog.cost_per_hour,
         power_idle_w=catalog.power_idle_w,
         power_full_w=catalog.power_full_w,
-        min_replicas=catalog.min_replicas,
+        min_replicas=np.where(
+            ready_for.quiet[catalog.variant_model], 0, catalog.min_replicas
+        ).astype(np.int64),
         max_replicas=_reachable(snapshot, catalog),
         current_replicas=current.astype(np.int64),
         ready_replicas=np.minimum(ready, current).astype(np.int64),

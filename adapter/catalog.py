@@ -58,6 +58,7 @@ class Catalog:
     max_batched_tokens: FloatArray
     kv_capacity_tokens: FloatArray
     slo: SloTargets
+    model_classes: tuple[ServiceClass, ...]  # per model
     accelerators: tuple[str, ...]
     accelerators_per_replica: IntArray
     supply: Supply
@@ -104,6 +105,7 @@ def build_catalog(settings: Settings) -> Catalog:
         max_batched_tokens=_declared(profiles, "max_batched_tokens"),
         kv_capacity_tokens=_declared(profiles, "kv_capacity_tokens"),
         slo=_slo(classes),
+        model_classes=tuple(_class_of(settings, key.model) for key in models),
         accelerators=tuple(v.accelerator for v in declared),
         accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
         supply=build_supply(settings, models, costs=_floats([cost for cost, _ in costs])),

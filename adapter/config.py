@@ -7,6 +7,7 @@ of the adapter uses. Nothing here reads the network, the clock or the environmen
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,12 +23,14 @@ __all__ = [
     "DiscoverySource",
     "HealthSettings",
     "HighAvailability",
+    "Hours",
     "KedaSettings",
     "KubernetesSettings",
     "Model",
     "Profile",
     "PrometheusSource",
     "RouterSource",
+    "ScheduledWarm",
     "ScrapeSource",
     "ServiceClass",
     "Settings",
@@ -35,6 +38,7 @@ __all__ = [
     "Sources",
     "TargetRef",
     "Variant",
+    "Warm",
     "load_settings",
     "parse_settings",
 ]
@@ -88,12 +92,54 @@ class Slo(Section):
         return float("inf") if self.itl_ms is None else self.itl_ms / 1e3
 
 
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Hours(Section):
+    """A part of the week in a zone's own time; an end not after its start is the next day's."""
+
+    days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    start: Clock
+    end: Clock
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+            raise ValueError(f"timezone {name!r} isn't known; name one like Europe/Berlin") from exc
+        return name
+
+
+class Warm(Section):
+    """Ready replicas without work: so many, and a share of what demand needs."""
+
+    replicas: Annotated[int, Field(ge=0)] = 0
+    percent: NonNegative = 0.0
+
+
+class ScheduledWarm(Hours):
+    """What is kept warm in these hours instead."""
+
+    warm: Warm
+
+
 class ServiceClass(Section):
-    """What a kind of traffic is promised; priority 1 is the highest, 100 the lowest."""
+    """What a kind of traffic is promised; priority 1 is the highest, 100 the lowest.
+
+    In its quiet hours a class keeps nothing warm, and its variants may go to zero whatever
+    their min_replicas.
+    """
 
     priority: Annotated[int, Field(ge=1, le=100)] = 100
     kind: Literal["online", "offline"] = "online"
     slo: Slo = Slo()
+    warm: Warm = Warm()
+    schedules: tuple[ScheduledWarm, ...] = ()
+    quiet_hours: tuple[Hours, ...] = ()
 
 
 class Profile(Section):

@@ -46,7 +46,8 @@ def look_ahead(request: PlanRequest) -> Ahead:
 
     Notes
     -----
-    The larger of the rate now with one standard error on top, of its upper quantile a
+    The largest of the rate that a rise has come to with one standard error on top, of its
+    upper quantile a
     cold start from now, and of a surge that the newest seconds show. A fall is never
     planned for before it is there: what is forecast to fall is carried until it has.
     """
@@ -82,7 +83,9 @@ def look_ahead(request: PlanRequest) -> Ahead:
         surely_ratio=np.full(count, (1.0 + policy.upper_need_ratio) / 2.0),
     )
     surge_rps = _surging(request, partial, seen.dispersion)
-    offered = np.fmax(seen.level_rps + seen.error_rps, np.fmax(seen.upper_rps, surge_rps))
+    # A rise that shows keeps the distance to the level that a steady load would have.
+    risen = seen.risen_rps + seen.error_rps
+    offered = np.fmax(np.fmax(risen, seen.upper_rps), surge_rps)
     known = np.isfinite(models.arrival_rate_rps)
     surely = np.fmax(seen.level_rps + SURELY * seen.error_rps, seen.surely_rps)
     kept = np.fmax(offered, surely)

@@ -121,6 +121,8 @@ class ModelTable(Columns):
 
     arrival_rate_rps: FloatArray
     router_queue_requests: FloatArray  # 0 where there is no router to ask
+    warm_replicas: FloatArray  # to be ready without demand
+    warm_ratio: FloatArray  # share of demand's need to be ready on top
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -54,12 +54,15 @@ class Outlook(Columns):
         itself, not of what will be counted in some seconds of it.
     dispersion : ndarray
         Index of dispersion of arrivals.
+    risen_rps : ndarray
+        The rate after a rise that has begun to show; else the level.
     steady_s : ndarray
         For how long the rate has been what it is. [s]
     """
 
     level_rps: FloatArray
     error_rps: FloatArray
+    risen_rps: FloatArray
     steady_s: FloatArray
     expected_rps: FloatArray
     upper_rps: FloatArray
@@ -176,6 +179,7 @@ def outlook(
     return Outlook(
         level_rps=level.rate_rps,
         error_rps=level.error_rps,
+        risen_rps=level.risen_rps,
         steady_s=level.memory_s,
         expected_rps=expected,
         upper_rps=upper,

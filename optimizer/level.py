@@ -1,10 +1,10 @@
 """The arrival rate now: as long a mean as the load has been steady for. Pure.
 
 A mean over a long time is precise and late, one over a short time is early and noisy.
-Means over 1, 2, 4 ... observation windows are kept side by side; in force is the longest
-that no shorter one contradicts. So the estimate of a steady load hardly moves, and a
-change is followed as soon as it stands clear of the noise of counting: what a sequential
-test would need for it, and no fixed window.
+Means over 1, 2, 4 ... observation windows are kept side by side. In force is the longest,
+or, where a shorter one contradicts a longer one, the one that does so most clearly. So
+the estimate of a steady load hardly moves, and a change is followed as soon as it stands
+clear of the noise of counting: what a sequential test would need, and no fixed window.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ SPANS = (2, 4, 8, 16, 32, 64, 128)
 # How far a shorter mean must be off to contradict a longer one, in standard deviations:
 # a steady Poisson load comes this far once in some days.
 SIGMAS = 4.5
+# A rise is bought for a little earlier than a level is given up: late costs more.
+SIGMAS_UP = 4.0
 # What the skewness of a Poisson count adds to that, in requests (Cornish and Fisher).
 SKEW = (SIGMAS**2 - 1.0) / 6.0
 # Dispersion follows the newest ten minutes; one reading counts at most like a surprise
@@ -74,12 +76,15 @@ class LevelState:
 class Level(Columns):
     """The rate now, its standard error [requests/s], and what it is a mean over [s].
 
-    NaN where nothing was ever read.
+    `risen_rps` is the rate after a rise that has begun to show: the mean that contradicts
+    the longer ones, while the level itself still holds some of what was before; else the
+    rate. NaN where nothing was ever read.
     """
 
     rate_rps: FloatArray
     error_rps: FloatArray
     memory_s: FloatArray
+    risen_rps: FloatArray
 
 
 def follow(
@@ -143,7 +148,7 @@ def follow(
 
 
 def level_now(state: LevelState, *, now_s: float, window_s: float) -> Level:
-    """Return the longest mean that no shorter one contradicts.
+    """Return the longest mean that no shorter one contradicts, else the one that does.
 
     Parameters
     ----------
@@ -170,27 +175,58 @@ def level_now(state: LevelState, *, now_s: float, window_s: float) -> Level:
     )
     total = fresh_s * last + window_s * state.total_rps
     mean = np.concatenate([last, total / memory_s[:, 1:]], axis=1)
-    chosen = _longest_uncontradicted(mean, memory_s, state.dispersion)
+    chosen = _purest(mean, memory_s, state.dispersion)
     row = np.arange(len(mean))
     rate, memory = mean[row, chosen], memory_s[row, chosen]
     error = np.sqrt(state.dispersion * np.maximum(rate, 1.0 / memory) / memory)
-    return Level(rate_rps=rate, error_rps=error, memory_s=memory)
+    risen = _risen(mean, memory_s, state.dispersion)
+    return Level(rate_rps=rate, error_rps=error, memory_s=memory, risen_rps=np.fmax(rate, risen))
 
 
-def _longest_uncontradicted(
-    mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray
-) -> IntArray:
-    chosen, noise = np.zeros(len(mean), dtype=np.int64), dispersion[:, None]
+def _purest(mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray) -> IntArray:
+    """Return the mean in force: the longest, unless a shorter one contradicts one on the way.
+
+    Going from short to long, the first mean that is contradicted holds old data. Of the
+    shorter ones the one that differs by the most deviations has the least of them.
+    """
+    chosen = np.zeros(len(mean), dtype=np.int64)
     going_on = np.isfinite(mean[:, 0])
     for scale in range(1, mean.shape[1]):
-        longer, shorter = mean[:, scale : scale + 1], mean[:, :scale]
-        apart = np.maximum(1.0 / memory_s[:, :scale] - 1.0 / memory_s[:, scale : scale + 1], 0.0)
-        # One request more or less is never a contradiction, and counts are skewed.
-        rate = np.maximum(longer, 1.0 / memory_s[:, :scale])
-        allowed = SIGMAS * np.sqrt(noise * rate * apart) + SKEW * noise / memory_s[:, :scale]
-        going_on = going_on & np.all(np.abs(longer - shorter) <= allowed, axis=1)
+        apart = np.abs(_deviations(mean, memory_s, dispersion, scale))
+        best = apart.argmax(axis=1)
+        contradicted = apart.max(axis=1) > SIGMAS
+        stops = going_on & contradicted
+        chosen[stops] = best[stops]
+        going_on &= ~contradicted
         chosen[going_on] = scale
     return chosen
+
+
+def _risen(mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray) -> FloatArray:
+    """Return the purest mean above the first longer one that it clearly exceeds, else NaN."""
+    risen = np.full(len(mean), np.nan)
+    searching, row = np.isfinite(mean[:, 0]), np.arange(len(mean))
+    for scale in range(1, mean.shape[1]):
+        above = _deviations(mean, memory_s, dispersion, scale)
+        best = above.argmax(axis=1)
+        clear = searching & (above[row, best] > SIGMAS_UP)
+        risen[clear] = mean[row, best][clear]
+        searching &= ~clear
+    return risen
+
+
+def _deviations(
+    mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray, scale: int
+) -> FloatArray:
+    """Return how far each shorter mean is off the one at `scale`, in standard deviations."""
+    longer, shorter = mean[:, scale : scale + 1], mean[:, :scale]
+    noise, length_s = dispersion[:, None], memory_s[:, :scale]
+    apart = np.maximum(1.0 / length_s - 1.0 / memory_s[:, scale : scale + 1], 0.0)
+    # One request more or less is never a contradiction, and counts are skewed.
+    rate = np.maximum(longer, 1.0 / length_s)
+    off = shorter - longer
+    beyond = np.maximum(np.abs(off) - SKEW * noise / length_s, 0.0)
+    return np.sign(off) * beyond / (np.sqrt(noise * rate * apart) + 1e-9)
 
 
 def _dispersion(

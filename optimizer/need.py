@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .ahead import Ahead
-from .decision import PlanRequest
+from .decision import ModelTable, PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
 from .overload import overload
 from .saturation import Headroom, Stock, headroom
@@ -132,8 +132,11 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     idle |= ~there & ~asked_for
     # A count of zero has an error too, but nobody who asks needs no replica.
     now = np.where(idle & known, np.where(asked_for, now, 0.0), np.maximum(now, TRICKLE_RPS))
+    # While a load settles, a dip of its mean takes back nothing of what was just asked for.
+    now = np.where(ahead.settled | idle | ~known, now, np.fmax(now, memory.peak_rps))
     kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.peak_rps, now))
     kept = np.where(idle & known, now, kept)
+    now, kept = (_with_standby(models, value, model, rate) for value in (now, kept))
     # What is there stays until the load has settled: a plan with less isn't looked for.
     carried = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
     kept = np.where(ahead.settled | idle, kept, np.maximum(kept, carried))
@@ -151,6 +154,18 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         removable=_removable(request, stock, asked_for),
         full_since_s=full.since_s,
     )
+
+
+def _with_standby(
+    models: ModelTable, need_rps: FloatArray, model: IntArray, rate_rps: FloatArray
+) -> FloatArray:
+    """Return the need with what is to be ready without work: a share, and whole replicas.
+
+    A replica is one of the model's largest, so that none is missing whichever is chosen.
+    """
+    largest = np.zeros(len(need_rps))
+    np.maximum.at(largest, model, np.nan_to_num(rate_rps))
+    return need_rps * (1.0 + models.warm_ratio) + models.warm_replicas * largest
 
 
 def _rise(ahead: Ahead) -> FloatArray:

@@ -127,7 +127,12 @@ class ClosedLoop:
                 trust=np.full(count, int(Trust.GIVEN)),
                 cold_start_s=np.full(count, self.cold_start_s),
             ),
-            models=ModelTable(arrival_rate_rps=rate, router_queue_requests=np.zeros(self.models)),
+            models=ModelTable(
+                arrival_rate_rps=rate,
+                router_queue_requests=np.zeros(self.models),
+                warm_replicas=np.zeros(self.models),
+                warm_ratio=np.zeros(self.models),
+            ),
             replicas=ReplicaTable(
                 variant=variant,
                 running_requests=self.random.poisson(busy.mean_in_service[variant]).astype(float),

@@ -88,3 +88,25 @@ def test_unknown_readings_change_nothing_but_time():
 def test_nothing_read_is_not_zero():
     level = level_now(LevelState.empty(2), now_s=0.0, window_s=WINDOW_S)
     assert np.isnan(level.rate_rps).all()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [pytest.param(4.0, 6.0, id="4-to-6"), pytest.param(6.0, 8.0, id="6-to-8"),
+     pytest.param(10.0, 15.0, id="10-to-15"), pytest.param(2.0, 4.0, id="2-to-4")],
+)  # fmt: skip
+def test_what_is_bought_follows_a_rise_within_a_minute(before, after):
+    """The largest of the last minute, which a settling load is held at, reaches the new rate."""
+    counts = [poisson(before, ticks=360), poisson(after, ticks=12, seed=2)]
+    _, seen = watched(np.concatenate(counts))
+    bought = np.array([level.risen_rps + 1.28 * level.error_rps for level in seen[-12:]])
+    assert (bought.max(axis=0) >= after).mean() > 0.8
+    assert np.median(bought.max(axis=0)) < 1.3 * after
+    # At best a minute of counting: half of all errors stay within twice its standard error.
+    assert np.median(np.abs(seen[-1].rate_rps / after - 1.0)) < 2.0 / np.sqrt(60.0 * after)
+
+
+def test_a_steady_load_has_no_rise():
+    _, seen = watched(poisson(10.0, ticks=960))
+    lifted = [(level.risen_rps > 1.1 * level.rate_rps).mean() for level in seen[120:]]
+    assert np.mean(lifted) < 0.001
