@@ -105,7 +105,7 @@ def build_catalog(settings: Settings) -> Catalog:
         max_batched_tokens=_declared(profiles, "max_batched_tokens"),
         kv_capacity_tokens=_declared(profiles, "kv_capacity_tokens"),
         slo=_slo(classes),
-        model_classes=tuple(_class_of(settings, key.model) for key in models),
+        model_classes=_classes_of_models(model_of, classes),
         accelerators=tuple(v.accelerator for v in declared),
         accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
         supply=build_supply(settings, models, costs=_floats([cost for cost, _ in costs])),
@@ -135,6 +135,16 @@ def _model(settings: Settings, name: str) -> Model:
 def _class_of(settings: Settings, variant: Variant) -> ServiceClass:
     name = variant.service_class or _model(settings, variant.model).service_class
     return settings.service_classes[name] if name is not None else DEFAULT_CLASS
+
+
+def _classes_of_models(
+    model_of: Sequence[ModelKey], classes: Sequence[ServiceClass]
+) -> tuple[ServiceClass, ...]:
+    """Return each model's class: the highest of its variants', in the models' order."""
+    highest: dict[ModelKey, ServiceClass] = {}
+    for key, each in zip(model_of, classes, strict=True):
+        highest[key] = min(highest.get(key, each), each, key=lambda c: c.priority)
+    return tuple(highest.values())
 
 
 def _labels(settings: Settings, variant: Variant) -> dict[str, str]:

@@ -212,6 +212,8 @@ def build_request(
             router_queue_requests=np.where(
                 catalog.supply.offline, 0.0, np.array([d.backlog_requests for d in asked])
             ),
+            warm_replicas=np.zeros(len(asked)),
+            warm_ratio=np.zeros(len(asked)),
         ),
         replicas=ReplicaTable(
             variant=np.empty(0, dtype=np.int64),
