@@ -236,7 +236,9 @@ def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     replay.add_argument(
         "--jobs", type=int, metavar="N", help="runs at once (default: as many as cores)"
     )
-    replay.add_argument("--out", type=Path, metavar="DIR", help="write the results here")
+    replay.add_argument(
+        "--out", type=Path, metavar="DIR", help="write report.html and results.json here"
+    )
     replay.add_argument("--json", action="store_true", help="print JSON instead of the table")
     replay.add_argument("--list", action="store_true", help="name scenarios and policies")
     replay.set_defaults(module="replay")

@@ -82,7 +82,7 @@ class RateSpec(Section):
     """An arrival rate over time: straight lines, or steps, between points.
 
     Modulation is a Markov chain of two states, quiet and busy, whose mean rate is the
-    profile's: `busy_factor` times as many come while busy. Spikes add to the profile.
+    profile's: `busy_factor` times as many come while busy.
     """
 
     points: tuple[tuple[NonNegative, NonNegative], ...]  # (time, rate)
@@ -114,14 +114,6 @@ class WorkloadSpec(Section):
         return self
 
 
-class Retry(Section):
-    """Clients that try again: a share of those that failed, after a pause that doubles."""
-
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    pause_s: Positive = 5.0
-    attempts: Annotated[int, Field(ge=1)] = 3
-
-
 class ModelSpec(Section):
     """A model, what its users were promised, what they send, and how it is routed."""
 
@@ -138,7 +130,6 @@ class ModelSpec(Section):
     )
     max_in_flight_per_replica: Annotated[int, Field(ge=1)] | None = None
     workload: WorkloadSpec
-    retry: Retry | None = None
 
 
 class ProfileSpec(Section):
@@ -206,7 +197,6 @@ class Event(Section):
     stock-out: nothing of `accelerator` can be scheduled until `until_s`.
     spot-loss: `share` of `variant`'s pods go, after `notice_s`.
     scrape-failure: each scrape fails with probability `share` until `until_s`.
-    metrics-delay: readings are `delay_s` old until `until_s`.
     rolling-update: `variant`'s pods are replaced one by one, one more than asked for meanwhile.
     """
 

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,12 +22,15 @@ from simulator.policies.table import GRIDS
 from simulator.scenario import Scenario, load_scenario, shipped_scenarios
 from simulator.summary import Summary
 
+from .replay_plots import Plots
+from .replay_report import write_report
 from .replay_runs import CLAIRVOYANT, Job, known_policies, run_clairvoyant, run_jobs
 from .replay_settings import replay_settings
 from .replay_table import as_json, build_table
 
 __all__ = ["run"]
 
+REPORT = "report.html"
 # Of the table in a file or a pipe.
 PLAIN_WIDTH = 120
 DEFAULT_POLICIES = ("wva", "hpa-kv", "static")
@@ -60,11 +65,18 @@ def run(options: argparse.Namespace) -> int:
     else:
         console.print(build_table(f"{scenario.name}, {len(seeds)} seeds", results))
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / "results.json"
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        console.print(f"written: {path}")
+        plots = Plots(scenario=scenario, results=results, frontier=frontier)
+        _write(options.out, document, plots, seeds)
+        console.print(f"report: {options.out / REPORT}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _write(folder: Path, document: dict[str, Any], plots: Plots, seeds: Sequence[int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(document, indent=2) + "\n"
+    (folder / "results.json").write_text(text, encoding="utf-8")
+    sha256 = document["wva_settings_sha256"]
+    write_report(folder / REPORT, plots, seeds=seeds, settings_sha256=sha256)
 
 
 def settings_sha256(scenario: Scenario) -> str:

@@ -43,6 +43,8 @@ class HpaLoop:
         values = self.signal(world)
         for row, spec in enumerate(self.specs):
             wanted = int(world.wanted[row])
+            if wanted == 0 and spec.min_replicas > 0:
+                world.scale(row, spec.min_replicas)  # who runs on HPA alone starts with some
             if wanted == 0:
                 continue  # a metric wakes nothing: that is KEDA's activation
             there = world.count(row, PodState.PENDING, PodState.STARTING, PodState.READY)
