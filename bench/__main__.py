@@ -15,6 +15,7 @@ from pathlib import Path
 
 BENCHES = (
     "sizing_speed",
+    "decision_speed",
     "parse_speed",
     "scrape_speed",
     "api_speed",
