@@ -194,6 +194,7 @@ class Variant(Section):
     model: Name
     accelerator: Name
     accelerators_per_replica: Annotated[int, Field(ge=1)] = 1
+    role: Literal["both", "prefill", "decode"] = "both"
     cost_per_hour: NonNegative | None = None
     min_replicas: Annotated[int, Field(ge=0)] = 1
     max_replicas: Annotated[int, Field(ge=1)] = 10
@@ -422,6 +423,7 @@ def _reference_faults(settings: Settings) -> Iterator[str]:
             yield (
                 f"variant {variant.name}: service class {name!r} is not declared (known: {known})"
             )
+    yield from _role_faults(settings)
     for name, model in settings.models.items():
         service_class = model.service_class
         if service_class is not None and service_class not in settings.service_classes:
@@ -432,6 +434,18 @@ def _reference_faults(settings: Settings) -> Iterator[str]:
             f"api.auth: none is refused on {settings.api.host!r}: anyone there could read every "
             "decision. Bind api.host to 127.0.0.1, or use auth: kubernetes"
         )
+
+
+def _role_faults(settings: Settings) -> Iterator[str]:
+    roles: dict[tuple[str, str], set[str]] = {}
+    for variant in settings.variants:
+        roles.setdefault((variant.namespace, variant.model), set()).add(variant.role)
+    for (namespace, model), found in roles.items():
+        if found not in ({"both"}, {"prefill", "decode"}):
+            yield (
+                f"model {model} in {namespace}: roles {', '.join(sorted(found))}: its variants "
+                "must all be both, or some prefill and some decode"
+            )
 
 
 def _cluster_faults(settings: Settings) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from optimizer import Binding, FloatArray, Plan, PlanRequest
 from optimizer.latency import Prediction, predict
+from optimizer.roles import in_roles
 
 from .catalog import Catalog
 from .explain import BINDING_MEANINGS
@@ -35,6 +36,7 @@ def report(catalog: Catalog, request: PlanRequest, plan: Plan) -> dict[str, Any]
 
 def _median(request: PlanRequest, plan: Plan) -> Prediction:
     """Predict the medians at the plan's own shares."""
+    request = in_roles(request)
     counts = plan.desired.astype(np.float64)
     each = np.divide(
         plan.share_rps, counts, out=np.full_like(counts, np.nan), where=plan.desired > 0

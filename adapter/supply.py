@@ -17,6 +17,9 @@ from .records import ModelKey
 __all__ = ["build_supply"]
 
 
+_ROLES = {"both": 0, "prefill": 1, "decode": 2}
+
+
 class _Resource(NamedTuple):
     name: str
     capacity: float
@@ -50,6 +53,7 @@ def build_supply(settings: Settings, models: Sequence[ModelKey], *, costs: Float
         spares_running=np.array([r.spares_running for r in resources], dtype=np.bool_),
         priority=np.array([c.priority for c in classes], dtype=np.int64),
         offline=np.array([c.kind == "offline" for c in classes], dtype=np.bool_),
+        role=np.array([_ROLES[v.role] for v in settings.variants], dtype=np.int64),
         deadline_s=np.array([c.slo.deadline_s or np.inf for c in classes], dtype=np.float64),
     )
 

@@ -17,6 +17,14 @@ from .latency import Prediction, predict
 from .learning import with_learned_profiles
 from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required
 from .rationing import ration
+from .roles import (
+    ROLES,
+    asked_of_roles,
+    in_roles,
+    joint_need,
+    joint_removable,
+    role_rows,
+)
 from .saturation_paper import paper_targets
 from .stabilization import Settlement, settle
 
@@ -61,20 +69,12 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
 
 def _plan_ordered(request: PlanRequest) -> Plan:
     request, estimator = with_learned_profiles(request)
+    request = in_roles(request)
     ahead = look_ahead(request)
     capacity = replica_capacity(request, ahead)
     need = required(request, capacity, ahead)
     lowest, highest, frozen = _bounds(request, need)
-    settled = settle(
-        variants=request.variants,
-        rate_rps=capacity.rate_rps,
-        lowest=lowest,
-        highest=highest,
-        removable=need.removable,
-        need_rps=need.now_rps,
-        peak_rps=need.kept_rps,
-        policy=request.policy,
-    )
+    settled = _settled(request, capacity, need, lowest, highest)
     settled = _by_the_paper(request, settled, lowest, highest)
     rationed = ration(
         request,
@@ -122,6 +122,29 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         gap_ratio=np.where(rationed.scarce, rationed.gap_ratio, 0.0),
         state=_state(request, need, ahead, desired, estimator),
     )
+
+
+def _settled(
+    request: PlanRequest, capacity: Capacity, need: Need, lowest: IntArray, highest: IntArray
+) -> Settlement:
+    """Settle each role of each model; the roles of one grow and shrink together."""
+    rows = role_rows(request)
+    most_rps = highest * capacity.rate_rps
+    settled = settle(
+        variants=replace(request.variants, model=rows),
+        rate_rps=capacity.rate_rps,
+        lowest=lowest,
+        highest=highest,
+        removable=joint_removable(rows, need.removable),
+        need_rps=joint_need(rows, most_rps, need.now_rps),
+        peak_rps=joint_need(rows, most_rps, need.kept_rps),
+        policy=request.policy,
+    )
+    covered = np.asarray(settled.covered.reshape(-1, ROLES).all(axis=1))
+    most = np.bincount(rows, weights=most_rps, minlength=ROLES * len(covered))
+    asked = asked_of_roles(rows, need.now_rps).ravel()
+    held = np.asarray((most < asked * (1.0 - 1e-9)).reshape(-1, ROLES).any(axis=1))
+    return replace(settled, covered=covered & ~held)
 
 
 def _bounds(request: PlanRequest, need: Need) -> tuple[IntArray, IntArray, BoolArray]:
@@ -172,12 +195,12 @@ def _previous(request: PlanRequest) -> IntArray:
 
 
 def _shares(request: PlanRequest, counts: IntArray, rate_rps: FloatArray) -> FloatArray:
-    """Return each variant's arrival rate when traffic follows capacity."""
-    model, count = request.variants.model, len(request.model_names)
+    """Return each variant's arrival rate when traffic follows capacity, in its role."""
+    rows = role_rows(request)
     carried = counts * rate_rps
-    total = np.bincount(model, weights=carried, minlength=count)[model]
+    total = np.bincount(rows, weights=carried)[rows]
     part = np.divide(carried, total, out=np.zeros_like(carried), where=total > 0)
-    return np.asarray(part * request.models.arrival_rate_rps[model])
+    return np.asarray(part * request.models.arrival_rate_rps[request.variants.model])
 
 
 def _traffic(request: PlanRequest, share_rps: FloatArray) -> FloatArray:
@@ -187,18 +210,12 @@ def _traffic(request: PlanRequest, share_rps: FloatArray) -> FloatArray:
 
 def _utilization(request: PlanRequest, capacity: Capacity) -> FloatArray:
     """Return demand over what the current replicas carry within the SLO; NaN: unknown."""
-    model, count = request.variants.model, len(request.model_names)
+    rows = role_rows(request)
     rate_rps = np.where(capacity.known, capacity.rate_rps, np.nan)
-    carried = np.bincount(
-        model, weights=request.variants.current_replicas * rate_rps, minlength=count
-    )
-    ratio = np.divide(
-        request.models.arrival_rate_rps,
-        carried,
-        out=np.full(count, np.nan),
-        where=carried > 0,
-    )
-    return np.asarray(ratio[model])
+    carried = np.bincount(rows, weights=request.variants.current_replicas * rate_rps)[rows]
+    offered = request.models.arrival_rate_rps[request.variants.model]
+    ratio = np.divide(offered, carried, out=np.full(len(rows), np.nan), where=carried > 0)
+    return np.asarray(ratio)
 
 
 def _predict(

@@ -14,6 +14,7 @@ from .components import components
 from .decision import Binding, PlanRequest
 from .domain import BoolArray, FloatArray, IntArray
 from .problem import Problem
+from .roles import ROLES, asked_of_roles, role_rows
 from .scarcity import Allocation, Method, allocate
 from .stabilization import Settlement
 from .supply import Uses
@@ -96,13 +97,14 @@ def _problem(
     cold_start_s: FloatArray,
 ) -> Problem:
     variants, supply = request.variants, request.supply
+    rows = role_rows(request)
     models = len(request.model_names)
     here = np.clip(variants.current_replicas, lowest, highest)
     held = variants.partial | variants.blind | variants.paper_law
     start = variants.cost_per_hour * np.nan_to_num(cold_start_s) / CHANGE_LASTS_S
     return Problem(
         service=variants.model,
-        role=np.zeros(len(variants), dtype=np.int64),
+        role=rows % ROLES,
         rate_rps=rate_rps,
         cost_per_hour=variants.cost_per_hour,
         start_per_hour=start,
@@ -110,7 +112,7 @@ def _problem(
         current=here,
         lowest=np.where(held, here, lowest),
         highest=highest,
-        demand_rps=need_rps[:, None],
+        demand_rps=asked_of_roles(rows, need_rps),
         priority=supply.rank if supply is not None else np.ones(models, dtype=np.int64),
         uses=supply.in_force(here) if supply is not None else Uses.none(),
     )

@@ -60,6 +60,8 @@ class Supply:
     offline : ndarray of bool, shape (M,)
     deadline_s : ndarray, shape (M,)
         By when queued offline work is to be done; +inf: no deadline. [s]
+    role : ndarray of int, shape (V,)
+        0: serves whole requests, 1: prefill only, 2: decode only.
     """
 
     uses: Uses
@@ -68,9 +70,10 @@ class Supply:
     priority: IntArray
     offline: BoolArray
     deadline_s: FloatArray
+    role: IntArray
 
     @classmethod
-    def unlimited(cls, models: int) -> "Supply":
+    def unlimited(cls, models: int, variants: int) -> "Supply":
         """Return the supply of a world in which nothing runs out."""
         return cls(
             uses=Uses.none(),
@@ -79,6 +82,7 @@ class Supply:
             priority=np.ones(models, dtype=np.int64),
             offline=np.zeros(models, dtype=np.bool_),
             deadline_s=np.full(models, np.inf),
+            role=np.zeros(variants, dtype=np.int64),
         )
 
     @property
@@ -97,4 +101,7 @@ class Supply:
 
     def reordered(self, place: IntArray) -> "Supply":
         """Return the supply when variant v becomes row `place[v]`."""
-        return replace(self, uses=replace(self.uses, variant=place[self.uses.variant]))
+        role = np.empty_like(self.role)
+        role[place] = self.role
+        uses = replace(self.uses, variant=place[self.uses.variant])
+        return replace(self, uses=uses, role=role)

@@ -78,6 +78,59 @@ def test_what_there_is_less_of_moves_demand_to_another_type(capsys):
     assert found["unmet"] == {}
 
 
+PREFILL = ("documents-prefill-h100", "documents-prefill-l40s")
+
+
+def carried(found: dict, names) -> float:
+    rows = [found["by"][name] for name in names]
+    return sum(row["replicas"] * (row["capacity_rps"] or 0.0) for row in rows)
+
+
+def test_prefill_and_decode_grow_together(capsys):
+    little = planned(capsys, "disaggregated.yaml")
+    much = planned(capsys, "disaggregated.yaml", "--demand", "documents=+100%")
+    for names in (PREFILL, ("documents-decode-h100",)):
+        assert carried(little, names) >= 30
+        assert carried(much, names) >= 60
+    prefill, decode = (little["by"][n] for n in ("documents-prefill-h100", "documents-decode-h100"))
+    assert 0 < prefill["ttft_s"]["p50"] < prefill["ttft_s"]["slo"] <= 1.0
+    assert 0 < decode["itl_s"]["p50"] < decode["itl_s"]["slo"] <= 0.04
+
+
+def test_roles_are_short_together(capsys):
+    capacity = ("--capacity", "H100=3", "--capacity", "L40S=0")
+    found = planned(capsys, "disaggregated.yaml", *capacity)
+    assert found["by"]["documents-prefill-h100"]["replicas"] == 2
+    assert found["by"]["documents-decode-h100"]["replicas"] == 1
+    assert found["unmet"]["default/documents"] > 0
+
+
+def test_a_role_that_is_held_holds_the_other(tmp_path, capsys):
+    text = (EXAMPLES / "disaggregated.yaml").read_text()
+    text = text.replace(
+        "accelerator: H100, role: prefill, max_replicas: 30",
+        "accelerator: H100, role: prefill, max_replicas: 1",
+    )
+    text = text.replace(
+        "accelerator: L40S, role: prefill, min_replicas: 0, max_replicas: 30",
+        "accelerator: L40S, role: prefill, min_replicas: 0, max_replicas: 1",
+    )
+    file = tmp_path / "held.yaml"
+    file.write_text(text)
+    found = planned(capsys, str(file))
+    assert found["by"]["documents-decode-h100"]["replicas"] == 1
+    assert found["by"]["documents-prefill-h100"]["binding"] == "MaxReplicas"
+    assert found["unmet"]["default/documents"] > 0.5
+
+
+def test_a_model_with_one_role_only_is_refused(tmp_path, capsys):
+    text = (EXAMPLES / "disaggregated.yaml").read_text().replace("role: decode", "role: both")
+    file = tmp_path / "roles.yaml"
+    file.write_text(text)
+    assert main(["plan", str(file)]) == 2
+    assert "some prefill and some decode" in capsys.readouterr().err
+
+
 def test_the_table_names_every_variant_and_resource(capsys):
     assert main(["plan", str(EXAMPLES / "scarcity.yaml")]) == 0
     text = capsys.readouterr().out
