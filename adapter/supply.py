@@ -38,7 +38,7 @@ def build_supply(settings: Settings, models: Sequence[ModelKey], *, costs: Float
         Of one replica of each variant. [currency/h]
     """
     resources = [*_accelerators(settings), *_quotas(settings), *_budgets(settings, costs)]
-    classes = [_class_of(settings, key.model) for key in models]
+    classes = _classes(settings, models)
     variant = [np.flatnonzero(r.units) for r in resources]
     return Supply(
         uses=Uses(
@@ -58,10 +58,15 @@ def build_supply(settings: Settings, models: Sequence[ModelKey], *, costs: Float
     )
 
 
-def _class_of(settings: Settings, model: str) -> ServiceClass:
-    declared = settings.models.get(model)
-    name = declared.service_class if declared is not None else None
-    return settings.service_classes[name] if name is not None else ServiceClass()
+def _classes(settings: Settings, models: Sequence[ModelKey]) -> list[ServiceClass]:
+    """Return each model's class: of several that its variants name, the one that comes first."""
+    named: dict[ModelKey, list[ServiceClass]] = {}
+    for variant in settings.variants:
+        model = settings.models.get(variant.model)
+        name = variant.service_class or (model.service_class if model is not None else None)
+        found = settings.service_classes[name] if name is not None else ServiceClass()
+        named.setdefault(ModelKey(variant.namespace, variant.model), []).append(found)
+    return [min(named[key], key=lambda c: (c.kind == "offline", c.priority)) for key in models]
 
 
 def _gpus(settings: Settings, accelerator: str, namespace: str | None = None) -> FloatArray:

@@ -76,6 +76,14 @@ def test_offline_work_comes_after_all_online_work():
     assert found.deadline_s.tolist() == [np.inf, 3600.0]
 
 
+def test_of_several_classes_of_a_model_the_first_counts():
+    text = BASE.format(count="", more="").replace(
+        "model: b, accelerator: L40S}", "model: b, accelerator: L40S, service_class: gold}"
+    )
+    found = build_catalog(parse_settings(text)).supply
+    assert found.offline.tolist() == [False, False]
+
+
 def test_a_quota_below_minus_one_is_refused():
     with pytest.raises(ConfigError, match="quotas"):
         supply(more="quotas: {x: {H100: -2}}")
