@@ -15,10 +15,10 @@ from .dialects import load_dialects
 from .faults import FaultBook
 from .fetch import Fetcher
 from .fleet import Sighting
-from .prometheus_demand import combined_demand
+from .model_demand import combined_demand
 from .router import RouterScraper
 from .router_table import load_router_table
-from .sides import PrometheusSide, ScrapedSide, Side
+from .sides import ScrapedSide, Side
 
 __all__ = ["Collector"]
 
@@ -156,6 +156,9 @@ class Collector:
     def _new_side(self, settings: Settings, faults: FaultBook) -> Side:
         dialects = load_dialects(settings.dialects)
         if settings.sources.prometheus is not None:
+            # Its client takes 10 MB, which who scrapes doesn't need.
+            from .prometheus_side import PrometheusSide
+
             return PrometheusSide(
                 settings,
                 settings.sources.prometheus,

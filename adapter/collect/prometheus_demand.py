@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import PrometheusSource, Settings
-from ..records import MODEL_SIGNALS, Readings, Reason
+from ..records import Readings, Reason
 from .faults import FaultBook
 from .fetch import Failure
+from .model_demand import combined_demand, no_demand
 from .prometheus import ask_all, existing_names, note_answers
 from .prometheus_api import PrometheusClient, Row, Rows
 from .promql import QueryBuilder, names_query
 from .router_table import MODEL_LABELS, ModelNames, RouterTable
 from .selectors import Matcher, Selector
 
-__all__ = ["PrometheusDemand", "combined_demand", "no_demand"]
+__all__ = ["PrometheusDemand"]
 
 FloatArray = NDArray[np.float64]
 
@@ -169,29 +170,6 @@ class PrometheusDemand:
             return bool(self._existing)
         self._existing, self._names_s = existing_names(answer), now_s
         return True
-
-
-def no_demand(settings: Settings) -> dict[str, Readings]:
-    """Return the readings of whom nobody tells about demand."""
-    models = len(ModelNames.of(settings).models)
-    return {name: Readings.missing(models, Reason.NOT_EXPORTED) for name in MODEL_SIGNALS}
-
-
-def combined_demand(first: dict[str, Readings], second: dict[str, Readings]) -> dict[str, Readings]:
-    """Return the first readings, and the second where the first has none.
-
-    Why a reading is missing is what the source says that exports it at all.
-    """
-    combined = {}
-    for name, readings in first.items():
-        other = second[name]
-        silent = readings.reasons == Reason.NOT_EXPORTED
-        use = ~readings.present & (other.present | silent)
-        combined[name] = Readings(
-            np.where(use, other.values, readings.values),
-            np.where(use, other.reasons, readings.reasons),
-        )
-    return combined
 
 
 def _pool(row: Row) -> tuple[str, str]:

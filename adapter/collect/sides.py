@@ -1,24 +1,20 @@
-"""The two ways to read engines, behind one face: directly, or through Prometheus."""
+"""The face of a way to read engines, and the direct way (the other: prometheus_side.py)."""
 
-import asyncio
 from typing import Protocol
 
 from ..clock import Clock
-from ..config import PrometheusSource, ScrapeSource, Settings
+from ..config import ScrapeSource, Settings
 from ..records import Readings, Reason
 from .dialect_table import Dialect
 from .discovery import Discovery
 from .faults import FaultBook
 from .fetch import Fetcher
 from .fleet import Fleet, Sighting
-from .prometheus import PrometheusEngines
-from .prometheus_api import PrometheusClient
-from .prometheus_demand import PrometheusDemand, no_demand
-from .router_table import RouterTable
+from .model_demand import no_demand
 from .scrape import Scraper
 from .view import EngineView, scraped_view
 
-__all__ = ["PrometheusSide", "ScrapedSide", "Side"]
+__all__ = ["ScrapedSide", "Side"]
 
 
 class Side(Protocol):
@@ -110,45 +106,3 @@ class ScrapedSide:
 
     def demand(self) -> dict[str, Readings]:
         return no_demand(self._settings)
-
-
-class PrometheusSide:
-    """Engines, routers and gateways as a Prometheus server knows them."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        source: PrometheusSource,
-        dialects: tuple[Dialect, ...],
-        *,
-        table: RouterTable,
-        faults: FaultBook,
-    ) -> None:
-        self._settings = settings
-        self._client = PrometheusClient(source)
-        self._engines = PrometheusEngines(
-            settings, source, dialects, client=self._client, faults=faults
-        )
-        self._models = PrometheusDemand(settings, source, table, client=self._client, faults=faults)
-        self._demand = no_demand(settings)
-
-    async def open(self) -> None:
-        await self._client.open()
-
-    async def close(self) -> None:
-        await self._client.close()
-
-    def see(self, sighting: Sighting) -> None:
-        self._engines.see(sighting)
-
-    async def read(self, *, now_s: float) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._engines.read(now_s=now_s))
-            demand = tasks.create_task(self._models.read(now_s=now_s))
-        self._demand = demand.result()
-
-    def view(self, *, now_s: float) -> EngineView:
-        return self._engines.view(now_s=now_s)
-
-    def demand(self) -> dict[str, Readings]:
-        return self._demand
