@@ -129,9 +129,11 @@ async def serve(
         logger.info("draining")
         await asyncio.sleep(DRAIN_S)
         await keda.stop(GRPC_GRACE_S)
+        # A Service that publishes pods which aren't ready leads here until this process is gone.
+        await part
         api.stop()
         health.stop()
-        await asyncio.gather(*servers, part)
+        await asyncio.gather(*servers)
         for task in tasks:
             task.cancel()
     logger.info("stopped")

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import pytest
 import yaml
 
 from .cluster import ControlPlane
 from .daemons import Daemon
 from .kube_api import Kube, path_of
+from .kubelet import POD_NETWORK
 
 __all__ = ["API_PORT", "AdapterPods", "ServiceProxy"]
 
@@ -123,15 +125,22 @@ class AdapterPods:
 
 @dataclass
 class ServiceProxy:
-    """Forwards connections to the adapter's pods, as kube-proxy does for its Service."""
+    """Forwards connections to the adapter's pods, as kube-proxy does for its Service.
+
+    At an address of its own and the port that the manifests' Service has, which only root
+    may listen on.
+    """
 
     pods: AdapterPods
-    port: int = 0
+    host: str = f"{POD_NETWORK}.255.1"
+    port: int = 443
     _turn: int = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        try:
+            self._server = await asyncio.start_server(self._forward, self.host, self.port)
+        except PermissionError:
+            pytest.skip(f"port {self.port} of the Service needs root here")
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ subresource, and a last DELETE without grace once a container has ended.
 import asyncio
 import contextlib
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,11 +18,12 @@ import httpx
 from .kube_api import Kube, path_of
 from .nodes import MachineRoom
 
-__all__ = ["Kubelet", "Runtime"]
+__all__ = ["POD_NETWORK", "Kubelet", "Runtime"]
 
 LOOK_S = 0.15
-# 127.1.0.0/16 for pods: loopback, and an address for each.
-_ADDRESSES = (f"127.1.{high}.{low}" for high in range(256) for low in range(1, 255))
+# Pods have addresses of loopback, one each; other runs on this machine have another network.
+POD_NETWORK = f"127.{10 + os.getpid() % 200}"
+_ADDRESSES = (f"{POD_NETWORK}.{high}.{low}" for high in range(255) for low in range(1, 255))
 
 
 class Runtime(Protocol):

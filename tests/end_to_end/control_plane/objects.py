@@ -85,7 +85,9 @@ def hpa(
     }
 
 
-def external_name(name: str = "wva", *, namespace: str = "wva-system", port: int) -> dict[str, Any]:
+def external_name(
+    name: str = "wva", *, namespace: str = "wva-system", port: int, host: str = "localhost"
+) -> dict[str, Any]:
     """Return a Service that leads out of the cluster, to where the adapter of a test listens."""
     return {
         "apiVersion": "v1",
@@ -93,7 +95,7 @@ def external_name(name: str = "wva", *, namespace: str = "wva-system", port: int
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "type": "ExternalName",
-            "externalName": "localhost",
+            "externalName": host,
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
         },
     }

@@ -18,7 +18,7 @@ class Outcome:
     time_s: float = 0.0
     reaction_s: float | None = None  # from a change of the engines' state to HPA's new size
     honoured: tuple[int, int] | None = None  # decisions that HPA followed, of those made
-    failed_reads: int | None = None
+    failures: list[str] | None = None  # what HPA said of reads that failed
     started_s: float = field(default_factory=time.monotonic)
 
     def cells(self) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ class Outcome:
             f"{self.time_s:.0f} s",
             "" if self.reaction_s is None else f"{self.reaction_s:.1f} s",
             followed,
-            "" if self.failed_reads is None else str(self.failed_reads),
+            "" if self.failures is None else str(len(self.failures)),
         )
 
 

@@ -2,26 +2,23 @@
 
 import asyncio
 import contextlib
-import os
 import ssl
 from collections.abc import AsyncIterator
 
 import pytest
-import yaml
+from aiohttp import web
 
-from .access import ROOT, install_access
-from .adapter_pods import AdapterPods, ServiceProxy
-from .engines import Engines, variant
+from tests.helpers.pki import SERVER, TestAuthority
+
+from .access import ROOT
+from .daemons import free_port
+from .engines import variant
+from .installed import API_SERVICES, SYSTEM, installed, make
 from .kube_api import eventually, path_of
-from .kubelet import Kubelet
-from .load import Load
-from .objects import API_SERVICE, api_service, deployment, external_name, hpa
+from .objects import API_SERVICE, api_service, external_name
 from .outcomes import Outcome
-from .stage import World, new_namespace, settings_of
-from .test_outages import following
+from .stage import World, new_namespace
 
-SYSTEM = "wva-system"
-API_SERVICES = {"version": "apiregistration.k8s.io/v1"}
 KINDS_OF_OTHERS = {
     "monitoring.coreos.com": ("v1", ["ServiceMonitor", "PrometheusRule"]),
     "keda.sh": ("v1alpha1", ["ScaledObject"]),
@@ -95,111 +92,75 @@ async def applied_dry(world: World, *what: str) -> None:
     assert "Warning" not in done.error, done.error
 
 
-@pytest.fixture
-async def pods(world: World) -> AsyncIterator[AdapterPods]:
-    """A cluster without the adapter's objects before, and with its rights again after."""
-    await make(world, "uninstall")
-    async with AdapterPods(world.plane, world.kube, world.folder) as pods:
-        try:
-            yield pods
-        finally:
-            await world.kube.delete(path_of("APIService", API_SERVICE, **API_SERVICES))
-            await world.kube.delete(
-                path_of("Deployment", "wva", version="apps/v1", namespace=SYSTEM)
-            )
-    await eventually(
-        lambda: world.kube.find(path_of("Namespace", SYSTEM)),
-        lambda found: found is None or "deletionTimestamp" not in found["metadata"],
-        within_s=60,
-        what="the namespace isn't on its way out",
-    )
-    install_access(world.plane)
-
-
-async def test_install_first_decision_uninstall(
-    world: World, outcome: Outcome, pods: AdapterPods
-) -> None:
+async def test_install_first_decision_uninstall(world: World, outcome: Outcome) -> None:
     namespace = new_namespace()
     chat = variant("chat", namespace=namespace)
     kube = world.kube
-    await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    async with contextlib.AsyncExitStack() as stack:
-        engines = await stack.enter_async_context(Engines([chat], {"m": Load()}))
-        kubelet = Kubelet(kube, [engines, pods], [namespace, SYSTEM])
-        await stack.enter_async_context(kubelet)
-        await kube.apply(deployment("chat", namespace=namespace))
-        installed = await make(world, "install", "IMAGE=registry.example/wva:1")
-        assert "deployment.apps/wva created" in installed
-        assert 'deployment "wva" successfully rolled out' in installed
-        proxy = await stack.enter_async_context(ServiceProxy(pods))
-        await lead_to(world, proxy.port)
-        settings = settings_of([chat], engines, least=2)
-        data = {"settings.yaml": yaml.safe_dump(settings)}
-        await configure(world, data)
-        await kube.apply(hpa("chat", namespace=namespace))
-        await eventually(
-            lambda: kube.get(path_of("Deployment", "chat", version="apps/v1", namespace=namespace)),
-            lambda found: found["spec"]["replicas"] == 2,
-            within_s=60,
-            what="the first decision is followed",
-        )
-        autoscaler = path_of(
-            "HorizontalPodAutoscaler", "chat", version="autoscaling/v2", namespace=namespace
-        )
-        conditions = (await kube.get(autoscaler))["status"]["conditions"]
-        assert any(following(each) for each in conditions if each["type"] == "ScalingActive")
+    async with installed(world, [chat], least=2) as stage:
+        await stage.follow([chat])
+        await stage.scaled("chat", 2)
+        described = await world.kubectl("describe", "hpa", "chat", "-n", namespace)
+        assert "ValidMetricFound" in described.out
+        outcome.failures = await stage.failures()
+        assert outcome.failures == []
         uninstalled = await make(world, "uninstall")
-        assert pods.outlived == []
         assert "deployment.apps" in uninstalled
+        assert stage.pods.outlived == [], "it ends before its grace does"
         assert await kube.find(path_of("APIService", API_SERVICE, **API_SERVICES)) is None
-        await kube.delete(autoscaler)
+        assert await kube.find(path_of("Namespace", SYSTEM)) is None
         await kube.delete(path_of("Deployment", "chat", version="apps/v1", namespace=namespace))
         await kube.delete(path_of("Namespace", namespace))
-        for name in (namespace, SYSTEM):
-            await eventually(
-                lambda name=name: kube.find(path_of("Namespace", name)),
-                lambda found: found is None,
-                within_s=60,
-                what=f"the namespace {name} is gone",
-            )
+        await eventually(
+            lambda: kube.find(path_of("Namespace", namespace)),
+            lambda found: found is None,
+            within_s=60,
+            what="a namespace is deleted as before",
+        )
 
 
-async def make(world: World, target: str, *variables: str) -> str:
-    """Run a target of the Makefile against this cluster; return what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        "make",
-        "--no-print-directory",
-        f"--directory={ROOT}",
-        target,
-        f"KUBECTL={world.plane.programs / 'kubectl'}",
-        "ROLLOUT_TIMEOUT=60s",
-        *variables,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "KUBECONFIG": str(world.plane.admin_kubeconfig)},
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out.decode()
-    return out.decode()
+async def test_a_foreign_apiservice_stays_its_owners(world: World, outcome: Outcome) -> None:
+    """KEDA has it: we serve KEDA, say whose it is, and leave it behind as it was."""
+    kube, chat = world.kube, variant("chat", namespace=new_namespace())
+    path = path_of("APIService", API_SERVICE, **API_SERVICES)
+    async with other_adapter(world) as port:
+        await kube.apply(external_name("keda", namespace="default", port=port))
+        theirs = api_service(port=port, ca_bundle="", name="keda", namespace="default")
+        theirs["spec"] |= {"insecureSkipTLSVerify": True}
+        del theirs["spec"]["caBundle"]
+        await kube.apply(theirs)
+        before = (await kube.get(path))["spec"]
+        async with installed(world, [chat]) as stage:
+            await asyncio.sleep(12)
+            assert (await kube.get(path))["spec"] == before
+            said = [pod.daemon.tail(100_000) for pod in stage.pods.pods.values()]
+            assert any("leads to Service default/keda" in each for each in said)
+            await make(world, "uninstall")
+            assert (await kube.get(path))["spec"] == before
 
 
-async def lead_to(world: World, port: int) -> None:
-    """Make the Service lead to the proxy: there is no kube-proxy for its cluster address."""
-    await world.kube.delete(path_of("Service", "wva", namespace=SYSTEM))
-    await world.kube.apply(external_name(port=port))
-    bundle = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
-    assert bundle
-    service = api_service(port=port, ca_bundle="")
-    del service["spec"]["caBundle"]
-    service["spec"]["insecureSkipTLSVerify"] = True
-    await world.kube.apply(service)
+@contextlib.asynccontextmanager
+async def other_adapter(world: World) -> AsyncIterator[int]:
+    """Serve the API group as somebody else who has it; yield the port."""
+    resource = {"name": "theirs", "singularName": "", "namespaced": True, "verbs": ["get"]}
+    document = {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "external.metrics.k8s.io/v1beta1",
+        "resources": [{**resource, "kind": "ExternalMetricValueList"}],
+    }
 
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(document, status=404 if request.path == "/apis" else 200)
 
-async def configure(world: World, data: dict[str, str]) -> None:
-    """Change the settings as people do, and bring up a pod that has them."""
-    path = path_of("ConfigMap", "wva-settings", namespace=SYSTEM)
-    await world.kube.patch(path, {"data": data})
-    restarted = await world.kubectl("rollout", "restart", "deployment/wva", "-n", SYSTEM)
-    assert restarted.code == 0, restarted.error
-    done = await world.kubectl("rollout", "status", "deployment/wva", "-n", SYSTEM, "--timeout=90s")
-    assert done.code == 0, done.error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority = TestAuthority("theirs")
+    authority.issue("keda", uses=(SERVER,), hosts=("localhost",)).load_into(context, world.folder)
+    app = web.Application()
+    app.router.add_get("/{anything:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port := free_port(), ssl_context=context).start()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()

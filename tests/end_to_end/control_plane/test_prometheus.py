@@ -7,7 +7,7 @@ import pytest
 from .engines import variant
 from .outcomes import Outcome
 from .prometheus_server import PrometheusServer
-from .stage import World, new_namespace, staged, steady
+from .stage import World, new_namespace, staged
 from .test_outages import frozen
 
 PROGRAM = shutil.which("prometheus")
@@ -24,13 +24,16 @@ async def test_engines_are_read_through_prometheus(world: World, outcome: Outcom
         try:
             own = dict(stage.adapter.settings["variants"][0])
             own["series"] = {"namespace": namespace, "variant": "chat"}
-            source = {"url": server.url, "timeout_s": 1, "window_s": 6}
+            source = {"url": server.url, "timeout_s": 1, "window_s": 15}
             stage.adapter.settings |= {"sources": {"prometheus": source}, "variants": [own]}
             await stage.adapter.start()
-            up = await steady(stage, 14.0)
-            assert await steady(stage, 2.0) < up
+            await stage.follow()
+            stage.engines.set_rate(14.0)
+            await stage.settled("chat", lambda count: count >= 4)
+            stage.engines.set_rate(2.0)
+            await stage.settled("chat", lambda count: count <= 2)
             await stage.measure(outcome)
-            assert outcome.failed_reads == 0
+            assert outcome.failures == []
             server.daemon.kill()
             condition = await stage.until_condition(
                 "chat", "ScalingActive", frozen, within_s=40, what="HPA is frozen"

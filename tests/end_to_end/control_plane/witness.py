@@ -72,12 +72,12 @@ class Witness:
                 followed += decision.count in self._counts(variant, decision.at_s, end_s)
         return followed, made
 
-    async def failed_reads(self) -> int:
-        """Return how often HPA said that it couldn't read the metric, from its Events."""
+    async def failures(self) -> list[str]:
+        """Return what HPA said each time that it couldn't read the metric, from its Events."""
         path = path_of("Event", namespace=self.namespace)
         query = "?fieldSelector=reason=FailedGetExternalMetric"
         events = (await self.kube.get(path + query))["items"]
-        return sum(int(each.get("count") or 1) for each in events)
+        return [each["message"] for each in events for _ in range(each.get("count") or 1)]
 
     def _counts(self, variant: str, start_s: float, end_s: float) -> set[int]:
         """Return the counts that were asked for in a span, that at its start included."""
