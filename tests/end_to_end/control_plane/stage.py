@@ -63,11 +63,15 @@ class Stage:
         return self.world.kube
 
     async def follow(self, **more: Any) -> None:
-        """Create the HPAs, last, so that they never ask before there is a decision."""
+        """Create the HPAs, after the first decision on what the settings declare.
+
+        So they never ask before there is an answer; other variants are found by their HPAs.
+        """
+        declared = {each["name"] for each in self.adapter.settings["variants"]}
         for name in self.witness.variants:
             await eventually(
                 self.adapter.figures,
-                lambda figures, name=name: name in figures,
+                lambda figures, name=name: name in figures or name not in declared,
                 within_s=30,
                 what=f"a first decision on {name}",
             )
