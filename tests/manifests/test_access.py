@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from adapter.config import parse_settings
+from adapter.discovery.source import _KINDS as WATCHED
 from adapter.external_metrics.request import EXPLANATIONS
 from adapter.publish import SERVED_METRICS
 from tests.helpers.manifests import OBJECTS, installed, name_of, objects, read, rendered, the
@@ -97,3 +99,30 @@ def test_api_service_would_be_owned_by_the_role_that_may_write_it() -> None:
         r.get("resourceNames") for r in role["rules"] if "apiservices" in r.get("resources", [])
     ]
     assert named == [None, ["v1beta1.external.metrics.k8s.io"]]
+
+
+def test_what_is_watched_may_be_watched_and_nothing_else() -> None:
+    (role,) = [r for r in installed("ClusterRole") if r["metadata"]["name"] == "wva"]
+    watchable = {
+        resource
+        for rule in role["rules"]
+        for resource in rule.get("resources", [])
+        if "watch" in rule["verbs"]
+    }
+    assert watchable == {kind.resource for kind in WATCHED}
+
+
+def test_one_namespace_needs_roles_alone() -> None:
+    found = rendered("overlays/namespaced")
+    assert {o["kind"] for o in found} == {
+        "ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding",
+        "Service", "ServiceAccount",
+    }  # fmt: skip
+    assert {o["metadata"]["namespace"] for o in found} == {"default"}
+    (config_map,) = [o for o in found if o["kind"] == "ConfigMap"]
+    settings = parse_settings(config_map["data"]["settings.yaml"])
+    assert settings.kubernetes.namespaces == ("default",)
+    assert (settings.api.auth, settings.api.host) == ("none", "127.0.0.1")
+    watched = {kind.resource for kind in WATCHED if kind.namespaced}
+    (role,) = [o for o in found if o["metadata"]["name"] == "wva-variants" and "rules" in o]
+    assert {name for rule in role["rules"] for name in rule["resources"]} == watched
