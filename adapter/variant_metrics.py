@@ -33,7 +33,7 @@ __all__ = ["EditionView", "StoreView", "VariantCollector"]
 LABELS = ("variant_name", "namespace", "accelerator_type", "controller_instance")
 INFO_LABELS = ("model_name", "service_class")
 # What changes from tick to tick would make a new series of the info each time.
-_STATES = frozenset({"brake", "hpa_limit", "stuck"})
+_STATES = frozenset({"accelerators", "brake", "hpa_limit", "stuck"})
 
 
 class EditionView(Protocol):

@@ -94,6 +94,7 @@ def _circumstances(standings: list[Standing | None]) -> Circumstances:
         texts={
             "declared_by": tuple(each.source if each else "" for each in standings),
             "stuck": tuple(each.stuck if each else "" for each in standings),
+            "accelerators": tuple(each.supply if each else "" for each in standings),
             "hpa_limit": tuple("; ".join(each.limits) if each else "" for each in standings),
         },
     )

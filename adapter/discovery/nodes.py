@@ -9,7 +9,15 @@ from ..kube.fields import items_at, mapping_at, quantity, text_at
 from .accelerator_requests import ACCELERATOR_LABELS, is_accelerator
 from .pods import Pod
 
-__all__ = ["Node", "Quota", "free_accelerators", "reduce_node", "reduce_quota", "types_by_node"]
+__all__ = [
+    "Node",
+    "Quota",
+    "free_accelerators",
+    "reduce_node",
+    "reduce_quota",
+    "supply_in_words",
+    "types_by_node",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +109,22 @@ def free_accelerators(
         if pod.node in usable and (pod.namespace, pod.name) not in ours:
             free[kinds[pod.node]] -= pod.accelerators[1]
     return {kind: max(number, 0) for kind, number in free.items()}
+
+
+def supply_in_words(
+    accelerator: str, namespace: str, free: Mapping[str, int] | None, quotas: Iterable[Quota]
+) -> str:
+    """Return how many accelerators a variant can have, as a person is told.
+
+    It bounds nothing: a node autoscaler starts from no nodes at all.
+    """
+    if free is None:
+        return "no limit known: nodes can't be read"
+    kind = common_name(accelerator)
+    words = [f"{free.get(kind, 0)} {kind} on nodes that others don't hold"]
+    words += [
+        f"the namespace's quota has {quota.used} of {quota.hard} {quota.resource} used"
+        for quota in quotas
+        if quota.namespace == namespace
+    ]
+    return "; ".join(words)

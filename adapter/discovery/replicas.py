@@ -18,6 +18,7 @@ class Replicas:
     """The replicas of one scale target."""
 
     groups: tuple[Group, ...]
+    pods: tuple[str, ...]  # all of them, workers of groups too
     current: int  # -1: not known
     ready: int
     reachable: int | None  # how many there can be now; None: nothing says
@@ -40,7 +41,9 @@ def replicas_of(
     """Return a variant's replicas; `pods` is None where pods can't be listed."""
     current, ready = _counts(workload)
     if pods is None:
-        return Replicas(groups=(), current=current, ready=ready, reachable=None, stuck="", node="")
+        return Replicas(
+            groups=(), pods=(), current=current, ready=ready, reachable=None, stuck="", node=""
+        )
     members: dict[str, list[Pod]] = {}
     for pod in pods:
         members.setdefault(pod.group, []).append(pod)
@@ -55,6 +58,7 @@ def replicas_of(
         serving = min(serving, workload.wanted)  # surge pods are no capacity
     return Replicas(
         groups=tuple(groups),
+        pods=tuple(pod.name for pod in pods),
         current=current if workload is not None else len(groups),
         ready=serving if workload is None else min(serving, current),
         reachable=len(groups) - len(stuck) + 1 if stuck else None,

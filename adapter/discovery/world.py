@@ -5,7 +5,7 @@ changes from tick to tick (replicas, what keeps them, HPA's limits) is beside th
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from ..config import Model, Settings, Variant
 from .accelerator_names import accelerator_of
 from .autoscalers import Hpa, Target
 from .declarations import Declaration, Problem, declared
-from .nodes import types_by_node
+from .nodes import free_accelerators, supply_in_words, types_by_node
 from .orders import read_orders
 from .replicas import PodsByOwner, Replicas, group_pods, replicas_of
 from .view import ClusterView
@@ -35,6 +35,7 @@ class Standing:
     rolling: bool
     tolerance_ratio: float | None  # of the HPA that follows it; None: not known
     limits: tuple[str, ...]  # what holds that HPA back
+    supply: str = ""  # accelerators that there are for it, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,10 +108,20 @@ def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
         if not _shadowed(each, settings, reports):
             joining.take(each)
     variants = _one_class_per_model(joining.variants, settings, reports)
+    free = _free(view, joining.replicas)
     return World(
         settings=settings.model_copy(update={"variants": variants, "models": joining.models}),
         sighting=_sighting(joining.replicas),
-        standings=joining.standings,
+        standings={
+            variant.key: replace(
+                joining.standings[variant.key],
+                supply=supply_in_words(
+                    variant.accelerator, variant.namespace, free, view.quotas or ()
+                ),
+            )
+            for variant in variants
+            if variant.key in joining.standings
+        },
         problems=tuple(dict.fromkeys(reports)),
     )
 
@@ -277,6 +288,16 @@ def _one_class_per_model(
         else variant
         for variant in variants
     )
+
+
+def _free(view: ClusterView, replicas: Mapping[Key, Replicas]) -> dict[str, int] | None:
+    """Return accelerators that others don't hold, by type; None where that can't be known."""
+    if view.nodes is None:
+        return None
+    ours = frozenset(
+        (namespace, pod) for (namespace, _), seen in replicas.items() for pod in seen.pods
+    )
+    return free_accelerators(view.nodes, view.pods or (), ours)
 
 
 def _sighting(replicas: Mapping[Key, Replicas]) -> Sighting:

@@ -1,5 +1,6 @@
 """Settings and objects joined: which variants there are, where their engines are, what bounds them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from adapter.collect.fleet import Group
 from adapter.config import parse_settings
 from adapter.discovery.autoscalers import reduce_hpa, reduce_scaled_object
 from adapter.discovery.declarations import reduce_variant
-from adapter.discovery.nodes import reduce_node
+from adapter.discovery.nodes import reduce_node, reduce_quota
 from adapter.discovery.pods import reduce_pod
 from adapter.discovery.view import ClusterView
 from adapter.discovery.workloads import reduce_workload
@@ -553,6 +554,34 @@ def test_an_instance_takes_what_is_labelled_for_it(instance, label, taken):
     settings = f"controller_instance: {instance}" if instance else ""
     joined = world(hpa(labels=labels), deployment(), settings=settings)
     assert bool(joined.settings.variants) is taken
+
+
+def test_accelerators_that_others_do_not_hold_are_told():
+    others = pod("theirs", owner=("ReplicaSet", "other-6f7"), containers=[engine(gpus=3)])
+    joined = world(
+        hpa(), deployment(), pod(), others, node(gpus=8), node("off", unschedulable=True)
+    )
+    assert joined.standings[KEY].supply == "5 H100 on nodes that others don't hold"
+
+
+def test_a_quota_of_accelerators_is_told():
+    quota = {
+        "kind": "ResourceQuota",
+        "metadata": {"name": "gpus", "namespace": "default"},
+        "status": {
+            "hard": {"requests.nvidia.com/gpu": "4", "pods": "10"},
+            "used": {"requests.nvidia.com/gpu": "1"},
+        },
+    }
+    seen = replace(view(hpa(), deployment(), node()), quotas=(reduce_quota(quota),))
+    joined = join(parse_settings(""), seen, now_unix_s=NOW_S)
+    assert joined.standings[KEY].supply.endswith("quota has 1 of 4 nvidia.com/gpu used")
+
+
+def test_nodes_that_may_not_be_read_are_no_limit():
+    seen = replace(view(hpa(), deployment()), nodes=None)
+    joined = join(parse_settings(""), seen, now_unix_s=NOW_S)
+    assert joined.standings[KEY].supply == "no limit known: nodes can't be read"
 
 
 @pytest.mark.parametrize(
