@@ -25,6 +25,7 @@ from .external_metrics.gate import Guard, KubernetesGuard, OpenGuard
 from .external_metrics.server import ApiServer
 from .external_metrics.trust import Trust, TrustKeeper
 from .health import Readiness, build_health_app
+from .heap import settle_heap
 from .keda.server import KedaServer
 from .keeper import StateKeeper
 from .kept_state import StateStore
@@ -72,7 +73,7 @@ async def serve(
         keeper = StateKeeper(_stores(settings, cluster), clock, boot_id=boot_id(), leads=role.leads)
         await keeper.restore(store)
         tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
-        background = [telemetry.follow(), tls.renew(), keeper.run()]
+        background = [telemetry.follow(), tls.renew(), keeper.run(), _settle(store)]
         if cluster is not None:
             await cluster.share_certificate(tls)
             telemetry.watch_api_service(cluster.foreign_api_service)
@@ -137,6 +138,12 @@ async def serve(
         for task in tasks:
             task.cancel()
     logger.info("stopped")
+
+
+async def _settle(store: Store) -> None:
+    """Give back what starting up used, once there is something to serve."""
+    await store.changed(store.sequence)
+    settle_heap()
 
 
 @asynccontextmanager

@@ -236,7 +236,7 @@ class ScrapeSource(Section):
     interval_s: Positive = 5.0
     timeout_s: Positive = 2.0
     window_s: Positive = 20.0
-    max_concurrency: Annotated[int, Field(ge=1)] = 128
+    max_concurrency: Annotated[int, Field(ge=1)] = 64
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
 
 

@@ -15,6 +15,8 @@ def run(options: argparse.Namespace) -> int:
     """Serve until told to stop; settings that can't be used end it with 2."""
     settings_path: Path | None = options.settings
     settings = Settings() if settings_path is None else load_settings(settings_path)
+    # What is declared is read and decided on in the loop's process: here it would only lie about.
+    settings = settings.model_copy(update={"variants": (), "models": {}})
     configure_logging(level=options.log_level, style=options.log_format)
     asyncio.run(
         serve(
