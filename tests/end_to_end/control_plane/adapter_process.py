@@ -79,7 +79,7 @@ class AdapterProcess:
 
     async def register(self) -> None:
         """Create what leads the API server to it, and wait until it finds it available."""
-        await eventually(self._bundle, within_s=20, what="the adapter's own certificate")
+        await eventually(self._bundle, within_s=60, what="the adapter's own certificate")
         await self.kube.apply(external_name(port=self.port))
         bundle = base64.b64encode(await self._bundle()).decode()
         await self.kube.apply(api_service(port=self.port, ca_bundle=bundle))
