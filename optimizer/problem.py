@@ -105,6 +105,7 @@ class Problem:
             weights=counts * self.rate_rps,
             minlength=services * roles,
         ).reshape(services, roles)
+        carried = carried.astype(np.float64)  # of nothing bincount makes whole numbers
         share = np.divide(
             carried, self.demand_rps, out=np.ones_like(carried), where=self.demand_rps > 0
         )

@@ -247,3 +247,14 @@ def test_a_model_without_traffic_goes_to_zero_after_its_retention():
     idle = [busy(0, "f0", 0.0, running_requests=0.0, kv_usage_ratio=0.0)]
     publication, _ = publish(catalog, idle, memory, taken_s=1065.0)
     assert sum(desired(publication)) == 0.0
+
+
+def test_without_any_variant_nothing_is_decided(catalog):
+    empty = catalog_of("variants: []")
+    report = TickReport(collect_s=0.0, decide_s=0.0, encode_s=0.0)
+    _, memory = decide(
+        snapshot_of(catalog, [replica(0, "a")]), catalog, DecisionMemory.empty(), report=report
+    )
+    told, _ = decide(snapshot_of(empty, []), empty, memory, report=report)
+    assert told.variants == ()
+    assert len(told.values["wva_desired_replicas"]) == 0
