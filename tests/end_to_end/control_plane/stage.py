@@ -275,6 +275,7 @@ async def _create_namespace(kube: Kube, namespace: str) -> None:
 async def _clear(kube: Kube, namespace: str) -> None:
     """Remove the APIService first (namespaces hang on one that is down), then the rest."""
     await kube.delete(path_of("APIService", API_SERVICE, version="apiregistration.k8s.io/v1"))
+    await kube.delete(path_of("Service", "wva", namespace="wva-system"))
     for kind, version in (
         ("HorizontalPodAutoscaler", "autoscaling/v2"),
         ("Deployment", "apps/v1"),
