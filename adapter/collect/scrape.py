@@ -11,11 +11,13 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from ..clock import Clock
 from ..config import ScrapeSource, Settings
 from ..errors import SourceMalformedError
 from ..records import Reason, ReplicaState
-from .binding import Misfit, bind
+from .binding import Binding, Misfit, bind
 from .dialect_table import Dialect
 from .dialects import wanted_names
 from .engines import EngineTable
@@ -24,12 +26,14 @@ from .faults import FaultBook
 from .fetch import METRICS_ACCEPT, Failure, Fetcher
 from .fleet import Fleet
 from .increments import CounterMemory
+from .signals import flow
 
 __all__ = ["Scraper", "Target", "read_page"]
 
 _HEADERS = {"Accept": METRICS_ACCEPT}
 _SOURCE = "scrape"
 _OPENMETRICS = "application/openmetrics-text"
+_REQUESTS = np.array([flow("arrivals"), flow("completions")])
 # Answers after which another of the known paths may be the right one.
 _WRONG_PATH = frozenset({Reason.HTTP_STATUS, Reason.MALFORMED, Reason.UNKNOWN})
 
@@ -86,6 +90,13 @@ def read_page(
     if not body.endswith(b"\n") or (openmetrics and not body.endswith(b"# EOF\n")):
         raise SourceMalformedError(source, "the body is empty, or cut within a line")
     return reader.read(body, openmetrics=openmetrics, layout=memory.layout, source=source)
+
+
+def _broken_counter(binding: Binding, page: Exposition) -> str | None:
+    """Return the name of a counter of requests that holds no number, None if all do."""
+    places = binding.flow_series[np.isin(binding.flow_column, _REQUESTS)]
+    broken = places[~np.isfinite(page.values[places])]
+    return page.series[broken[0]].name if broken.size else None
 
 
 class Scraper:
@@ -186,6 +197,10 @@ class Scraper:
                 self.table.forget(target.row)
                 target.memory = CounterMemory()
             self._fail(target, binding.reason, binding.message)
+            return
+        if (broken := _broken_counter(binding, page)) is not None:
+            # Without its count a page is no reading: the next good one counts for both.
+            self._fail(target, Reason.NOT_FINITE, f"{broken} is no number")
             return
         now_s = self._clock.monotonic_s()
         if self._is_another(target, binding.dialect, now_s):
