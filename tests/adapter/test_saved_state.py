@@ -122,7 +122,8 @@ def test_counts_fall_again_once_it_has_watched_for_as_long_as_decisions_look_bac
         publication, resumed = decide(snapshot, catalog, resumed, report=REPORT)
         counts.append(desired(publication)[0])
         brakes.append(publication.texts["brake"][0])
-    assert brakes[0] == "Restart"
+    # The plan holds the count itself while the load settles; then the brake does.
+    assert "Restart" in brakes[:4]
     # The scrape window of 20 s is longer than down_window_s here.
     assert counts[:4] == [desired(before)[0]] * 4
     assert counts[-1] < desired(before)[0]
