@@ -32,6 +32,7 @@ from .signals import (
 __all__ = ["Binding", "BucketBinding", "Misfit", "SeriesIndex", "bind"]
 
 IntArray = NDArray[np.intp]
+_REQUESTS = (flow("arrivals"), flow("completions"))
 _UNKNOWN_MODEL = frozenset({"", "undefined"})
 
 
@@ -63,6 +64,7 @@ class Binding:
     flow_series: IntArray
     flow_column: IntArray
     flow_scale: NDArray[np.float64]
+    requests: IntArray  # the series among them that count requests: without them no page is read
     buckets: tuple[BucketBinding, ...]
     lacking: NDArray[np.uint8]  # per raw signal: PRESENT, or NOT_EXPORTED
 
@@ -164,6 +166,7 @@ class _Binder:
             process_start=_ints(start),
             flow_series=_ints(series),
             flow_column=_ints(columns),
+            requests=_ints([i for i, column, _ in self._flows if column in _REQUESTS]),
             flow_scale=np.array(scales, dtype=np.float64),
             buckets=tuple(self._buckets(used)),
             lacking=self._lacking,

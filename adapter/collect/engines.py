@@ -174,6 +174,8 @@ class EngineTable:
     def _note_broken_counters(self, row: int, binding: Binding, page: Exposition) -> None:
         """Say which counters and histograms hold no number: nothing is gained in them."""
         broken = ~np.isfinite(page.values[binding.flow_series])
+        if not broken.any():
+            return
         for column in np.unique(binding.flow_column[broken]).tolist():
             signal = FLOWS[column].partition(".")[0]
             self.lacking[row, RAW_SIGNALS.index(signal)] = Reason.NOT_FINITE

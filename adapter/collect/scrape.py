@@ -26,14 +26,12 @@ from .faults import FaultBook
 from .fetch import METRICS_ACCEPT, Failure, Fetcher
 from .fleet import Fleet
 from .increments import CounterMemory
-from .signals import flow
 
 __all__ = ["Scraper", "Target", "read_page"]
 
 _HEADERS = {"Accept": METRICS_ACCEPT}
 _SOURCE = "scrape"
 _OPENMETRICS = "application/openmetrics-text"
-_REQUESTS = np.array([flow("arrivals"), flow("completions")])
 # Answers after which another of the known paths may be the right one.
 _WRONG_PATH = frozenset({Reason.HTTP_STATUS, Reason.MALFORMED, Reason.UNKNOWN})
 
@@ -94,9 +92,11 @@ def read_page(
 
 def _broken_counter(binding: Binding, page: Exposition) -> str | None:
     """Return the name of a counter of requests that holds no number, None if all do."""
-    places = binding.flow_series[np.isin(binding.flow_column, _REQUESTS)]
-    broken = places[~np.isfinite(page.values[places])]
-    return page.series[broken[0]].name if broken.size else None
+    whole = np.isfinite(page.values[binding.requests])
+    if whole.all():
+        return None
+    name: str = page.series[binding.requests[~whole][0]].name
+    return name
 
 
 class Scraper:

@@ -249,9 +249,8 @@ async def test_it_ends_in_order_when_the_cluster_cannot_be_asked(tmp_path, monke
         assert await asyncio.wait_for(wva.process.wait(), 15) == 0
 
 
-async def test_unusable_settings_end_with_two(tmp_path):
-    path = tmp_path / "bad.yaml"
-    path.write_text("interval_s: -1")
+async def refused(path: Path, *arguments: str) -> tuple[int | None, bytes]:
+    """Serve with settings that can't be used; return the exit code and what was said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -259,10 +258,18 @@ async def test_unusable_settings_end_with_two(tmp_path):
         "serve",
         "--settings",
         str(path),
+        *arguments,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, error = await process.communicate()
-    assert process.returncode == 2
+    _, error = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode, error
+
+
+async def test_unusable_settings_end_with_two(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("interval_s: -1")
+    code, error = await refused(path)
+    assert code == 2
     assert b"interval_s" in error
 
 
@@ -277,19 +284,8 @@ async def test_a_taken_port_is_told_in_a_line_and_ends_with_two(tmp_path):
             "health": {"host": "127.0.0.1", "port": free_port()},
         }
         path.write_text(yaml.safe_dump(settings))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "adapter",
-            "serve",
-            "--settings",
-            str(path),
-            "--log-level",
-            "error",
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, error = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 2
+        code, error = await refused(path, "--log-level", "error")
+    assert code == 2
     assert error.decode().count("\n") == 1
     assert str(port).encode() in error
 
