@@ -19,6 +19,7 @@ __all__ = [
     "Columns",
     "EngineLimits",
     "FloatArray",
+    "HalfWidthArray",
     "IntArray",
     "ServiceProfiles",
     "SloTargets",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+# Where a millionth is accuracy enough and the time goes into exp and log.
+HalfWidthArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 

@@ -174,18 +174,30 @@ def largest_rates(
     tuple of ndarray, shape (V,)
         0 where even a nearly idle replica misses the target. [requests/s]
     """
-    rows = np.arange(len(largest))
     looks = np.array(_FIRST_LOOKS)[:, None] * largest
-    seen = [excess(rates, rows) for rates in looks]
     return tuple(
-        _largest_rate(
-            _of_target(excess, target),
-            looks=looks,
-            values=np.stack([values[target] for values in seen]),
-            tolerance=tolerance,
-        )
-        for target in range(len(seen[0]))
+        _largest_rate(_of_target(excess, target), looks=looks, values=values, tolerance=tolerance)
+        for target, values in enumerate(_seen(excess, looks))
     )
+
+
+def _seen(excess: Excess, looks: FloatArray) -> list[FloatArray]:
+    """Return the excess of each target at the looks, shape (looks, V).
+
+    From the largest rate down, each only where the one above missed a target: below a rate
+    that meets them all there is nothing to learn, and -inf stands for "met".
+    """
+    rows = np.arange(looks.shape[1])
+    found = excess(looks[-1], rows)
+    seen = [np.full(looks.shape, -np.inf) for _ in found]
+    for at in reversed(range(len(looks))):
+        for values, column in zip(seen, found, strict=True):
+            values[at, rows] = column
+        rows = rows[np.any([~(column <= 0.0) for column in found], axis=0)]
+        if at == 0 or not rows.size:
+            break
+        found = excess(looks[at - 1, rows], rows)
+    return seen
 
 
 def _of_target(excess: Excess, target: int) -> Callable[[FloatArray, IntArray], FloatArray]:
@@ -199,8 +211,8 @@ def _largest_rate(
     values: FloatArray,
     tolerance: float,
 ) -> FloatArray:
-    """Return the root between the first two looks that have it between them."""
-    missed = values > 0.0
+    """Return the root between the highest look that meets the target and the next."""
+    missed = ~(values <= 0.0)
     upper = np.where(missed.any(axis=0), missed.argmax(axis=0), len(looks) - 1)
     lower, rows = np.maximum(upper - 1, 0), np.arange(looks.shape[1])
     roots = find_roots(

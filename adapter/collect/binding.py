@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..records import Reason
 from .dialect_table import Dialect, Histogram
 from .exposition import Exposition
-from .gauges import BoundFact, BoundGauge, BoundTerm
+from .gauges import BoundFact, BoundGauge, BoundSeries, BoundTerm
 from .grammar import Series
 from .selectors import Selector, canonical
 from .signals import (
@@ -52,6 +52,16 @@ class BucketBinding:
     bounds: tuple[float, ...]
     series: IntArray
     bucket: IntArray
+    one_each: bool  # every bucket has one series, in order
+
+    def counts(self, increments: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what increments of series add to each bucket."""
+        gained = increments.take(self.series)
+        if self.one_each:
+            return gained
+        counts: NDArray[np.float64] = np.zeros(len(self.bounds))
+        np.add.at(counts, self.bucket, gained)
+        return counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,7 +182,7 @@ class _Binder:
             lacking=self._lacking,
         )
 
-    def _gauge_ways(self, name: str) -> Iterator[BoundTerm | BoundFact]:
+    def _gauge_ways(self, name: str) -> Iterator[BoundSeries | BoundTerm | BoundFact]:
         select = self._index.select
         for term in self._dialect.terms.get(name, ()):
             if term.label_values:
@@ -181,11 +191,14 @@ class _Binder:
             main = select(term.series, term.one_per)
             parts = [select(other) for other in (term.times, term.divide_by) if other is not None]
             minus = [select(other) for other in term.minus]
-            if main and all(parts) and all(minus):
+            plus = [i for other in term.plus for i in select(other, term.one_per)]
+            if len(main) == 1 and not (parts or minus or plus):
+                yield BoundSeries(main[0], term.scale)
+            elif main and all(parts) and all(minus):
                 yield BoundTerm(
                     term=term,
                     main=_ints(main),
-                    plus=_ints([i for other in term.plus for i in select(other, term.one_per)]),
+                    plus=_ints(plus),
                     minus=_ints([i for places in minus for i in places]),
                     times=_ints(select(term.times) if term.times is not None else ()),
                     divide_by=_ints(select(term.divide_by) if term.divide_by is not None else ()),
@@ -240,6 +253,7 @@ class _Binder:
                     bounds=tuple(bound * way.scale for bound in bounds),
                     series=_ints(list(bound_of)),
                     bucket=_ints([place[bound] for bound in bound_of.values()]),
+                    one_each=list(bound_of.values()) == bounds,
                 )
 
     def _exports(self, name: str) -> None:

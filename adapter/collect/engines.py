@@ -32,6 +32,9 @@ __all__ = ["BucketTable", "EngineTable"]
 
 FloatArray = NDArray[np.float64]
 
+# A histogram, the window that its buckets go into, and the row there.
+_BoundBuckets = tuple[tuple[BucketBinding, WindowTable, int], ...]
+
 _AREA_GAUGES = np.array([gauge(name) for name in AREA_OF])
 _AREA_FLOWS = np.array([flow(f"{name}.area") for name in AREA_OF])
 _INFLIGHT_GAUGES = np.array([gauge(name) for name in INFLIGHT])
@@ -80,6 +83,8 @@ class EngineTable:
         self._clock = SlotClock(window_s)
         self._flows = WindowTable(len(FLOWS), self._clock)
         self._buckets: dict[tuple[str, tuple[float, ...]], BucketTable] = {}
+        # Per row its binding and where that one's buckets go, so that a tick needn't look for it.
+        self._bound: dict[int, tuple[Binding, _BoundBuckets]] = {}
         self.gauges: FloatArray = np.empty((0, len(GAUGES)))
         self.gauge_reasons: NDArray[np.uint8] = np.empty((0, len(GAUGES)), dtype=np.uint8)
         self.lacking: NDArray[np.uint8] = np.empty((0, len(RAW_SIGNALS)), dtype=np.uint8)
@@ -127,7 +132,7 @@ class EngineTable:
             process_start=float(start[0]) if start.size else math.nan,
             max_gap_s=self._window_s,
         )
-        self._drop_buckets(row, keep=binding.buckets)
+        buckets = self._bound_buckets(row, binding)
         self.lacking[row] = binding.lacking
         self._note_broken_counters(row, binding, page)
         self.read_s[row] = now_s
@@ -144,11 +149,8 @@ class EngineTable:
         change = inflight - (0.0 if gained.restarted else before[_INFLIGHT_GAUGES].sum())
         flows[_INFLIGHT_FLOW] = 0.0 if math.isnan(change) else change
         self._flows.add(row, flows)
-        for buckets in binding.buckets:
-            counts = np.zeros(len(buckets.bounds))
-            np.add.at(counts, buckets.bucket, gained.values[buckets.series])
-            table = self._bucket_table(buckets)
-            table.window.add(table.row(row), counts)
+        for histogram, window, at in buckets:
+            window.add(at, histogram.counts(gained.values))
 
     def flows(self) -> FloatArray:
         """Return the sums over the window, shape (rows, flows)."""
@@ -180,6 +182,17 @@ class EngineTable:
             signal = FLOWS[column].partition(".")[0]
             self.lacking[row, RAW_SIGNALS.index(signal)] = Reason.NOT_FINITE
 
+    def _bound_buckets(self, row: int, binding: Binding) -> _BoundBuckets:
+        """Return where the buckets of a binding go; found anew where the row has another one."""
+        bound_to, places = self._bound.get(row, (None, ()))
+        if bound_to is binding:
+            return places
+        self._drop_buckets(row, keep=binding.buckets)
+        tables = [(one, self._bucket_table(one)) for one in binding.buckets]
+        places = tuple((one, table.window, table.row(row)) for one, table in tables)
+        self._bound[row] = (binding, places)
+        return places
+
     def _bucket_table(self, buckets: BucketBinding) -> BucketTable:
         key = (buckets.histogram, buckets.bounds)
         if key not in self._buckets:
@@ -187,6 +200,7 @@ class EngineTable:
         return self._buckets[key]
 
     def _drop_buckets(self, row: int, *, keep: tuple[BucketBinding, ...]) -> None:
+        self._bound.pop(row, None)
         kept = {(one.histogram, one.bounds) for one in keep}
         for key, table in self._buckets.items():
             if key not in kept:

@@ -9,8 +9,10 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
+from yarl import URL
 
 from ..errors import (
     SourceError,
@@ -24,6 +26,9 @@ __all__ = ["METRICS_ACCEPT", "Failure", "Fetched", "Fetcher", "failure_of"]
 
 # Plain text keeps the colons in names, which OpenMetrics writers may turn into underscores.
 METRICS_ACCEPT = "text/plain;version=0.0.4"
+
+# Engines are asked again and again: this many addresses are taken apart once.
+_ADDRESSES = 1 << 14
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -54,6 +59,7 @@ class Fetcher:
     def __init__(self, *, keep_alive_s: float = 60.0) -> None:
         self._keep_alive_s = keep_alive_s
         self._session: aiohttp.ClientSession | None = None
+        self._parsed = lru_cache(maxsize=_ADDRESSES)(URL)
 
     async def open(self) -> None:
         """Open the session."""
@@ -79,7 +85,7 @@ class Fetcher:
             raise RuntimeError("the fetcher is not open")
         try:
             async with self._session.get(
-                url,
+                self._parsed(url),
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),

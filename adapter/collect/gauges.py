@@ -16,7 +16,7 @@ from .dialect_table import Term
 from .grammar import Series
 from .selectors import canonical
 
-__all__ = ["BoundFact", "BoundGauge", "BoundTerm", "combine"]
+__all__ = ["BoundFact", "BoundGauge", "BoundSeries", "BoundTerm", "combine"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -32,6 +32,18 @@ _COMBINE: dict[str, Callable[..., Any]] = {
 def combine(over: str, values: FloatArray) -> float:
     """Return the one number that several series of a pod become."""
     return float(values[0]) if len(values) == 1 else float(_COMBINE[over](values))
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSeries:
+    """A term that is one series and nothing else, as most are: no array operation is worth it."""
+
+    place: int
+    scale: float
+
+    def value(self, values: FloatArray, facts: Sequence[Series]) -> float | None:
+        del facts
+        return float(values.item(self.place)) * self.scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,9 +103,12 @@ class BoundGauge:
     """A gauge's column and its alternatives that the page may hold."""
 
     column: int
-    ways: tuple[BoundTerm | BoundFact, ...]
+    ways: tuple[BoundSeries | BoundTerm | BoundFact, ...]
 
     def value(self, values: FloatArray, facts: Sequence[Series]) -> float | None:
         """Return the gauge's value on a page."""
-        found = (way.value(values, facts) for way in self.ways)
-        return next((value for value in found if value is not None), None)
+        for way in self.ways:
+            value = way.value(values, facts)
+            if value is not None:
+                return value
+        return None
