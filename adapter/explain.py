@@ -170,7 +170,7 @@ def _headline(explanation: Mapping[str, Any]) -> Iterator[str]:
     brake = explanation["brake"]
     if brake != "None":
         yield f"  brake     {_named(brake, BRAKE_MEANINGS.get(brake, ''))}"
-    for text, head in (("hpa_limit", "HPA"), ("stuck", "stuck")):
+    for text, head in (("hpa_limit", "HPA"), ("stuck", "stuck"), ("fallback_risk", "KEDA")):
         if explanation["texts"].get(text):
             yield f"  {head:<9} {explanation['texts'][text]}"
     yield f"  state     {_state(explanation['freshness'], decision)}"
@@ -185,7 +185,7 @@ def _headline(explanation: Mapping[str, Any]) -> Iterator[str]:
         )
         if labels.get(label)
     ]
-    told = {"brake", "hpa_limit", "stuck"}
+    told = {"brake", "fallback_risk", "hpa_limit", "stuck"}
     texts = explanation["texts"].items()
     words = [f"{name.replace('_', ' ')} {word}" for name, word in texts if name not in told]
     yield f"  variant   {', '.join(identity + words)}"

@@ -217,6 +217,12 @@ STUCK = Family(
     {},
     "reason",
 )
+FALLBACK = _one(
+    "wva_fallback_can_lower",
+    "1 where the ScaledObject's fallback can lower replicas while the adapter doesn't answer; "
+    "else no sample.",
+    "risk",
+)
 AGE = _one(
     "wva_reading_age_seconds",
     "Age of the last reading of the variant's engines; no sample if there was none.",
@@ -224,4 +230,6 @@ AGE = _one(
 )
 INFO = _one("wva_variant_info", "1; what else is known of the variant, in labels.", "one")
 
-FAMILIES = (*SERVED, *DETAILS, FRESHNESS, BINDING, BRAKE, HPA_LIMIT, STUCK, AGE, INFO)
+FAMILIES = (
+    *SERVED, *DETAILS, FRESHNESS, BINDING, BRAKE, HPA_LIMIT, STUCK, FALLBACK, AGE, INFO
+)  # fmt: skip

@@ -17,6 +17,7 @@ from .metric_families import (
     BINDING,
     BRAKE,
     DETAILS,
+    FALLBACK,
     FAMILIES,
     FRESHNESS,
     HPA_LIMIT,
@@ -33,7 +34,7 @@ __all__ = ["EditionView", "StoreView", "VariantCollector"]
 LABELS = ("variant_name", "namespace", "accelerator_type", "controller_instance")
 INFO_LABELS = ("model_name", "service_class")
 # What changes from tick to tick would make a new series of the info each time.
-_STATES = frozenset({"accelerators", "brake", "hpa_limit", "stuck"})
+_STATES = frozenset({"accelerators", "brake", "fallback_risk", "hpa_limit", "stuck"})
 
 
 class EditionView(Protocol):
@@ -105,6 +106,8 @@ class VariantCollector:
         for family, text in ((HPA_LIMIT, "hpa_limit"), (STUCK, "stuck")):
             reasons = _reasons(publication, text)
             yield _one_of(family, labels, reasons, sorted({*reasons.tolist()} - {""}))
+        risky = _reasons(publication, "fallback_risk") != ""
+        yield _family(FALLBACK, labels, {"risk": np.where(risky, 1.0, np.nan)})
         yield _info(publication)
 
 

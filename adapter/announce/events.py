@@ -104,11 +104,14 @@ def _states(
     limit = texts["hpa_limit"][row] if "hpa_limit" in texts else ""
     if limit:
         yield _warning(subject, "DecisionLimited", f"{name}: the HPA doesn't follow, {limit}")
+    risk = texts["fallback_risk"][row] if "fallback_risk" in texts else ""
+    if risk:
+        yield _warning(subject, "FallbackCanLower", f"{name}: {risk}")
 
 
 def _constrained(publication: Publication, row: int, binding: str) -> str:
     """Return what keeps a variant from the replicas that it needs, "" if nothing does."""
-    if binding == "MaxReplicas":
+    if binding in {"MaxReplicas", "Capacity", "Priority"}:
         return BINDING_MEANINGS[binding]
     if publication.texts.get("brake", ("",) * (row + 1))[row] == "Budget":
         return BRAKE_MEANINGS["Budget"]

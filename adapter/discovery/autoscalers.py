@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kube.fields import count_at, items_at, mapping_at, quantity, text_at
+from .holds import Holds, fallback_risk, holds_of
 
 __all__ = [
     "Hpa",
@@ -60,6 +61,8 @@ class Hpa:
     made_by: str  # the ScaledObject that it was made for
     tolerance_up: float | None
     limits: tuple[str, ...]  # what holds it back, by reason
+    holds: Holds
+    fallback_risk: str = ""  # an HPA has no fallback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ class ScaledObject:
     most: int
     variant: str
     paused: bool
+    holds: Holds
+    fallback_risk: str
 
 
 def reduce_metadata(document: Mapping[str, Any]) -> Metadata:
@@ -114,6 +119,7 @@ def reduce_hpa(document: Mapping[str, Any]) -> Hpa:
         made_by=_maker(document),
         tolerance_up=_tolerance(spec),
         limits=tuple(_limits(mapping_at(document, "status"))),
+        holds=holds_of(mapping_at(spec, "behavior"), {}),
     )
 
 
@@ -179,6 +185,10 @@ def reduce_scaled_object(document: Mapping[str, Any]) -> ScaledObject:
         most=count_at(spec, "maxReplicaCount") or _KEDA_DEFAULT_MAX,
         variant=_triggered(spec),
         paused=text_at(notes, PAUSED[0]).lower() == "true" or PAUSED[1] in notes,
+        holds=holds_of(
+            mapping_at(spec, "advanced", "horizontalPodAutoscalerConfig", "behavior"), notes
+        ),
+        fallback_risk=fallback_risk(spec),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..kube.fields import count_at, text_at
 from .autoscalers import Hpa, Metadata, ScaledObject, Target, reduce_metadata, target_of
+from .holds import Holds
 
 __all__ = ["Declaration", "Problem", "VariantAutoscaling", "declared", "reduce_variant"]
 
@@ -58,6 +59,8 @@ class Declaration:
     most: int
     can_idle: bool  # its consumer may go to zero
     paused: bool
+    holds: Holds  # of its consumer
+    fallback_risk: str
     notes: Mapping[str, str]
 
 
@@ -134,6 +137,8 @@ def _annotated(
         most=each.most,
         can_idle=each.least == 0,
         paused=isinstance(each, ScaledObject) and each.paused,
+        holds=each.holds,
+        fallback_risk=each.fallback_risk,
         notes=notes,
     )
 
@@ -177,6 +182,8 @@ def _from_variant(
         most=most,
         can_idle=consumer is not None and consumer.least == 0,
         paused=isinstance(consumer, ScaledObject) and consumer.paused,
+        holds=consumer.holds if consumer is not None else Holds(),
+        fallback_risk=consumer.fallback_risk if consumer is not None else "",
         notes=metadata.notes,
     )
 

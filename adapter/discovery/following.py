@@ -10,8 +10,9 @@ from ..collect.faults import FaultBook
 from ..collect.fleet import Sighting
 from ..config import Settings
 from ..records import Circumstances, Reason, Snapshot
+from .standing import Standing
 from .view import ClusterView
-from .world import Standing, World, join
+from .world import World, join
 
 __all__ = ["Cluster", "ClusterFollower"]
 
@@ -96,6 +97,7 @@ def _circumstances(standings: list[Standing | None]) -> Circumstances:
             "stuck": tuple(each.stuck if each else "" for each in standings),
             "accelerators": tuple(each.supply if each else "" for each in standings),
             "hpa_limit": tuple("; ".join(each.limits) if each else "" for each in standings),
+            "fallback_risk": tuple(each.fallback_risk if each else "" for each in standings),
         },
     )
 

@@ -4,38 +4,25 @@ The settings that come out are those of the file with the cluster's variants add
 changes from tick to tick (replicas, what keeps them, HPA's limits) is beside them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from ..collect.fleet import Sighting
-from ..config import Model, Settings, Variant
+from ..config import Settings, Variant
 from .accelerator_names import accelerator_of
-from .autoscalers import Hpa, Target
+from .autoscalers import Target
 from .declarations import Declaration, Problem, declared
-from .nodes import free_accelerators, supply_in_words, types_by_node
+from .model_names import known_class, known_model, one_class_per_model
+from .nodes import free_accelerators, supply_in_words
 from .orders import read_orders
-from .replicas import PodsByOwner, Replicas, group_pods, replicas_of
+from .replicas import Replicas
+from .standing import Key, Sight, Standing
 from .view import ClusterView
 from .workloads import Workload
 
-__all__ = ["Standing", "World", "join"]
-
-Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How a variant stands in the cluster now."""
-
-    source: str  # what declares it
-    reachable: int | None  # most replicas that can be had now; None: nothing says
-    stuck: str
-    rolling: bool
-    tolerance_ratio: float | None  # of the HPA that follows it; None: not known
-    limits: tuple[str, ...]  # what holds that HPA back
-    supply: str = ""  # accelerators that there are for it, in words
+__all__ = ["World", "join"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,52 +35,9 @@ class World:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cluster:
-    """A view with the look-ups that joining needs."""
-
-    view: ClusterView
-    pods: PodsByOwner | None
-    kinds: Mapping[str, str]
-    consumers: Mapping[Key, Hpa]
-
-    @classmethod
-    def of(cls, view: ClusterView) -> "_Cluster":
-        return cls(
-            view=view,
-            pods=group_pods(view.pods) if view.pods is not None else None,
-            kinds=types_by_node(view.nodes or ()),
-            consumers=_consumers(view.hpas),
-        )
-
-    def workload(self, namespace: str, target: Target) -> Workload | None:
-        return self.view.workloads.get((namespace, (target.kind, target.name)))
-
-    def replicas(self, namespace: str, name: str, target: Target) -> Replicas:
-        owned = self.pods
-        mine = owned.get((namespace, (target.kind, target.name)), []) if owned is not None else None
-        return replicas_of(namespace, name, self.workload(namespace, target), mine)
-
-    def standing(
-        self, key: Key, source: str, target: Target, replicas: Replicas, *, hpa_ref: str | None
-    ) -> Standing:
-        workload = self.workload(key[0], target)
-        names = (f"hpa/{hpa_ref}", key[1], f"={target.kind}/{target.name}")
-        found = (self.consumers.get((key[0], name)) for name in names)
-        hpa = next((each for each in found if each is not None), None)
-        return Standing(
-            source=source,
-            reachable=replicas.reachable,
-            stuck=replicas.stuck,
-            rolling=workload is not None and workload.rolling,
-            tolerance_ratio=hpa.tolerance_up if hpa is not None else None,
-            limits=hpa.limits if hpa is not None else (),
-        )
-
-
 def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
     """Return the world that `settings` and `view` make."""
-    cluster = _Cluster.of(view)
+    cluster = Sight.of(view)
     found, problems = declared(
         hpas=view.hpas,
         scaled_objects=view.scaled_objects,
@@ -107,7 +51,7 @@ def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
     for each in found:
         if not _shadowed(each, settings, reports):
             joining.take(each)
-    variants = _one_class_per_model(joining.variants, settings, reports)
+    variants = one_class_per_model(joining.variants, settings, reports)
     free = _free(view, joining.replicas)
     return World(
         settings=settings.model_copy(update={"variants": variants, "models": joining.models}),
@@ -130,7 +74,7 @@ class _Joining:
     """The world as it is being put together."""
 
     def __init__(
-        self, settings: Settings, cluster: _Cluster, now_unix_s: float, reports: list[Problem]
+        self, settings: Settings, cluster: Sight, now_unix_s: float, reports: list[Problem]
     ) -> None:
         self._settings, self._cluster = settings, cluster
         self._now_unix_s, self._reports = now_unix_s, reports
@@ -159,6 +103,12 @@ class _Joining:
             return
         self.variants.append(variant)
         self._stand(variant, each.source, each.target, seen)
+        standing = self.standings[variant.key]
+        self.standings[variant.key] = replace(
+            standing,
+            limits=(*each.holds.words(), *standing.limits),
+            fallback_risk=each.fallback_risk,
+        )
 
     def _stand(self, variant: Variant, source: str, target: Target, seen: Replicas) -> None:
         self.replicas[variant.key] = seen
@@ -179,31 +129,20 @@ class _Joining:
             each.notes, paused=each.paused, now_unix_s=self._now_unix_s, report=report
         )
         least, most = orders.bounds(_floor(each, report), each.most)
+        least, most = each.holds.bounds(least, most, seen.current)
         kinds, settings = self._cluster.kinds, self._settings
         return Variant(
             name=each.name,
             namespace=each.namespace,
-            model=_model(each.model, workload, self.models),
+            model=known_model(each.model, workload, self.models),
             accelerator=accelerator_of(each.accelerator, workload, seen.node, kinds, settings),
             accelerators_per_replica=_per_replica(workload),
             cost_per_hour=each.cost_per_hour,
             min_replicas=least,
             max_replicas=most,
             mode=orders.mode,
-            service_class=_class(each.service_class, settings, report),
+            service_class=known_class(each.service_class, settings, report),
         )
-
-
-def _consumers(hpas: Iterable[Hpa]) -> dict[Key, Hpa]:
-    """Return HPAs by their name, the variant that their metric selects, and their target."""
-    consumers: dict[Key, Hpa] = {}
-    for hpa in hpas:
-        namespace = hpa.metadata.namespace
-        consumers[(namespace, f"hpa/{hpa.metadata.name}")] = hpa
-        if hpa.variant:
-            consumers.setdefault((namespace, hpa.variant), hpa)
-        consumers.setdefault((namespace, f"={hpa.target.kind}/{hpa.target.name}"), hpa)
-    return consumers
 
 
 def _shadowed(each: Declaration, settings: Settings, reports: list[Problem]) -> bool:
@@ -221,14 +160,6 @@ def _shadowed(each: Declaration, settings: Settings, reports: list[Problem]) -> 
     return False
 
 
-def _class(name: str, settings: Settings, report: Callable[[str], None]) -> str | None:
-    if not name or name in settings.service_classes:
-        return name or None
-    known = ", ".join(sorted(settings.service_classes)) or "none"
-    report(f"service class {name!r} is not in the settings (known: {known}); the model's counts")
-    return None
-
-
 def _floor(each: Declaration, report: Callable[[str], None]) -> int:
     """Return the lower bound: 0 only where whoever follows the metric can leave 0 again."""
     if each.least > 0 or each.can_idle:
@@ -240,54 +171,10 @@ def _floor(each: Declaration, report: Callable[[str], None]) -> int:
     return 1
 
 
-def _model(name: str, workload: Workload | None, models: dict[str, Model]) -> str:
-    """Return the settings' name of a model, and add what its engines call it."""
-    known = next(
-        (own for own, model in models.items() if name == own or name in model.served_names),
-        name,
-    )
-    served = workload.served_names if workload is not None else ()
-    model = models.get(known) or Model()
-    missing = [each for each in served if each not in {known, *model.served_names}]
-    if missing or (models and known not in models):
-        names = (*model.served_names, *missing)
-        models[known] = model.model_copy(update={"served_names": names})
-    return known
-
-
 def _per_replica(workload: Workload | None) -> int:
     if workload is None:
         return 1
     return workload.accelerators[1] or workload.arguments.accelerators_per_replica
-
-
-def _one_class_per_model(
-    variants: list[Variant], settings: Settings, reports: list[Problem]
-) -> tuple[Variant, ...]:
-    """Give all variants of a model in a namespace one class: demand belongs to the model.
-
-    Of several the strictest counts: the highest priority, then the first in the alphabet.
-    """
-    asked: dict[Key, set[str]] = {}
-    for variant in variants:
-        if variant.service_class is not None:
-            asked.setdefault((variant.namespace, variant.model), set()).add(variant.service_class)
-    chosen: dict[Key, str] = {}
-    for key, names in asked.items():
-        chosen[key] = min(names, key=lambda name: (settings.service_classes[name].priority, name))
-        if len(names) > 1:
-            message = (
-                f"its variants ask for the service classes {', '.join(sorted(names))}; the "
-                f"strictest counts for all of them: {chosen[key]}"
-            )
-            reports.append(Problem(source=f"model {key[0]}/{key[1]}", message=message))
-    return tuple(
-        variant.model_copy(update={"service_class": wanted})
-        if (wanted := chosen.get((variant.namespace, variant.model), variant.service_class))
-        != variant.service_class
-        else variant
-        for variant in variants
-    )
 
 
 def _free(view: ClusterView, replicas: Mapping[Key, Replicas]) -> dict[str, int] | None:

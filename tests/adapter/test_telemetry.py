@@ -33,6 +33,7 @@ PINNED = {
     "wva_desired_replicas": ("gauge", ()),
     "wva_desired_traffic_ratio": ("gauge", ()),
     "wva_engine_requests": ("gauge", ("state",)),
+    "wva_fallback_can_lower": ("gauge", ()),
     "wva_hpa_limit": ("gauge", ("reason",)),
     "wva_hpa_nudge_replicas": ("gauge", ()),
     "wva_keda_open_streams": ("gauge", ()),
@@ -222,6 +223,14 @@ def test_what_holds_replicas_back_is_told_by_its_reason_alone(rig):
     assert rig.samples("wva_replicas_stuck") == {("stockout",): 1.0}
     rig.publish({"default/llama": 1.0}, texts={"brake": "None", "hpa_limit": "", "stuck": ""})
     assert rig.samples("wva_hpa_limit") == rig.samples("wva_replicas_stuck") == {}
+
+
+def test_a_fallback_that_can_lower_replicas_is_a_sample(rig):
+    texts = {"brake": "None", "fallback_risk": "fallback static to 1 can lower replicas"}
+    rig.publish({"default/llama": 1.0}, texts=texts)
+    assert rig.value("wva_fallback_can_lower") == 1.0
+    rig.publish({"default/llama": 1.0}, texts={"brake": "None", "fallback_risk": ""})
+    assert rig.samples("wva_fallback_can_lower") == {}
 
 
 def test_ticks_are_timed_by_phase(rig):

@@ -33,6 +33,7 @@ def hpa(
     target: str = "",
     conditions: list[dict[str, str]] | None = None,
     tolerance: str | None = None,
+    behavior: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
     annotations = dict(notes or {})
@@ -69,7 +70,7 @@ def hpa(
                 },
             }
         ],
-        "behavior": {"scaleUp": rules, "scaleDown": copy.deepcopy(rules)},
+        "behavior": behavior or {"scaleUp": rules, "scaleDown": copy.deepcopy(rules)},
     }
     if least is not None:
         spec["minReplicas"] = least

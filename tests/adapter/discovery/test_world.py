@@ -246,6 +246,71 @@ def test_orders_hold_as_long_as_they_say(notes, expected):
     assert (chat.mode, chat.min_replicas, chat.max_replicas) == expected
 
 
+DISABLED = {"selectPolicy": "Disabled"}
+
+
+@pytest.mark.parametrize(
+    ("follower", "bounds", "words"),
+    [
+        pytest.param(
+            scaled_object(notes={"autoscaling.keda.sh/paused-scale-in": "true"}, maxReplicaCount=9),
+            (4, 9), "ScaleDownDisabled: the count may not fall, by autoscaling.keda.sh/paused-sc",
+            id="KEDA's paused-scale-in",
+        ),
+        pytest.param(
+            scaled_object(notes={"autoscaling.keda.sh/paused-scale-out": "True"}),
+            (0, 4), "ScaleUpDisabled: the count may not rise", id="KEDA's paused-scale-out",
+        ),
+        pytest.param(
+            scaled_object(notes={"autoscaling.keda.sh/paused-scale-in": "false"}, maxReplicaCount=9),
+            (0, 9), "", id="a pause that is off",
+        ),
+        pytest.param(
+            scaled_object(maxReplicaCount=9, advanced={
+                "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": DISABLED}}}),
+            (4, 9), "by behavior.scaleDown.selectPolicy: Disabled", id="a ScaledObject's behavior",
+        ),
+        pytest.param(
+            hpa(most=9, behavior={"scaleUp": DISABLED}), (1, 4), "ScaleUpDisabled",
+            id="an HPA's behavior",
+        ),
+    ],
+)  # fmt: skip
+def test_a_direction_that_is_closed_is_not_planned_and_told_of(follower, bounds, words):
+    joined = world(follower, deployment(replicas=4))
+    chat = only(joined)
+    assert (chat.min_replicas, chat.max_replicas, chat.mode) == (*bounds, "active")
+    assert words in "; ".join(joined.standings[KEY].limits)
+
+
+def test_a_closed_direction_bounds_nothing_while_the_count_is_not_known():
+    held = scaled_object(notes={"autoscaling.keda.sh/paused-scale-out": "true"}, maxReplicaCount=9)
+    assert only(world(held, pods_known=False)).max_replicas == 9
+
+
+@pytest.mark.parametrize(
+    ("fallback", "risk"),
+    [
+        pytest.param(None, "", id="none"),
+        pytest.param({"failureThreshold": 3, "replicas": 2}, "fallback static to 2", id="static"),
+        pytest.param(
+            {"replicas": 2, "behavior": "currentReplicasIfLower"},
+            "fallback currentReplicasIfLower to 2",
+            id="if lower",
+        ),
+        pytest.param({"replicas": 2, "behavior": "currentReplicasIfHigher"}, "", id="if higher"),
+        pytest.param(
+            {"replicas": 0, "behavior": "currentReplicas"}, "fallback currentReplicas", id="zero"
+        ),
+    ],
+)
+def test_a_fallback_that_can_lower_replicas_is_known(fallback, risk):
+    follower = scaled_object(**({"fallback": fallback} if fallback else {}))
+    told_of = world(follower, deployment()).standings[KEY].fallback_risk
+    assert told_of.startswith(risk)
+    assert bool(told_of) == bool(risk)
+
+
 @pytest.mark.parametrize("note", [{"paused": "true"}, {"paused-replicas": "2"}], ids=str)
 def test_a_pause_of_keda_is_honoured(note):
     notes = {f"autoscaling.keda.sh/{name}": value for name, value in note.items()}

@@ -1,0 +1,87 @@
+"""How a variant stands in the cluster: its workload, its replicas, who follows it. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .autoscalers import Hpa, Target
+from .nodes import types_by_node
+from .replicas import PodsByOwner, Replicas, group_pods, replicas_of
+from .view import ClusterView
+from .workloads import Workload
+
+__all__ = ["Key", "Sight", "Standing"]
+
+Key = tuple[str, str]  # namespace and name of a variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a variant stands in the cluster now."""
+
+    source: str  # what declares it
+    reachable: int | None  # most replicas that can be had now; None: nothing says
+    stuck: str
+    rolling: bool
+    tolerance_ratio: float | None  # of the HPA that follows it; None: not known
+    limits: tuple[str, ...]  # what holds that HPA back
+    supply: str = ""  # accelerators that there are for it, in words
+    fallback_risk: str = ""  # how KEDA could lower it while we are silent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """A view of the cluster with the look-ups that joining needs."""
+
+    view: ClusterView
+    pods: PodsByOwner | None
+    kinds: Mapping[str, str]  # accelerators by node
+    consumers: Mapping[Key, Hpa]
+
+    @classmethod
+    def of(cls, view: ClusterView) -> "Sight":
+        """Return the look-ups into `view`."""
+        return cls(
+            view=view,
+            pods=group_pods(view.pods) if view.pods is not None else None,
+            kinds=types_by_node(view.nodes or ()),
+            consumers=_consumers(view.hpas),
+        )
+
+    def workload(self, namespace: str, target: Target) -> Workload | None:
+        """Return a scale target, None where it isn't known."""
+        return self.view.workloads.get((namespace, (target.kind, target.name)))
+
+    def replicas(self, namespace: str, name: str, target: Target) -> Replicas:
+        """Return the replicas of a variant's target."""
+        owned = self.pods
+        mine = owned.get((namespace, (target.kind, target.name)), []) if owned is not None else None
+        return replicas_of(namespace, name, self.workload(namespace, target), mine)
+
+    def standing(
+        self, key: Key, source: str, target: Target, replicas: Replicas, *, hpa_ref: str | None
+    ) -> Standing:
+        """Return what is to be said of a variant besides its counts."""
+        workload = self.workload(key[0], target)
+        names = (f"hpa/{hpa_ref}", key[1], f"={target.kind}/{target.name}")
+        found = (self.consumers.get((key[0], name)) for name in names)
+        hpa = next((each for each in found if each is not None), None)
+        return Standing(
+            source=source,
+            reachable=replicas.reachable,
+            stuck=replicas.stuck,
+            rolling=workload is not None and workload.rolling,
+            tolerance_ratio=hpa.tolerance_up if hpa is not None else None,
+            limits=hpa.limits if hpa is not None else (),
+        )
+
+
+def _consumers(hpas: Iterable[Hpa]) -> dict[Key, Hpa]:
+    """Return HPAs by their name, the variant that their metric selects, and their target."""
+    consumers: dict[Key, Hpa] = {}
+    for hpa in hpas:
+        namespace = hpa.metadata.namespace
+        consumers[(namespace, f"hpa/{hpa.metadata.name}")] = hpa
+        if hpa.variant:
+            consumers.setdefault((namespace, hpa.variant), hpa)
+        consumers.setdefault((namespace, f"={hpa.target.kind}/{hpa.target.name}"), hpa)
+    return consumers
