@@ -29,6 +29,7 @@ from .heap import settle_heap
 from .keda.server import KedaServer
 from .keeper import StateKeeper
 from .kept_state import StateStore
+from .kube.place import in_cluster
 from .publish import SERVED_METRICS
 from .role import Alone, Role
 from .state_file import StateFile
@@ -148,8 +149,9 @@ async def _settle(store: Store) -> None:
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator["KubeTransport | None"]:
-    """Give connections to the Kubernetes API if it is asked who callers are."""
-    if settings.api.auth == "none":
+    """Give connections to the Kubernetes API if it knows the callers or the variants."""
+    watches = settings.kubernetes.wanted(in_cluster=in_cluster())
+    if settings.api.auth == "none" and not watches:
         yield None
         return
     # Half a second and 46 MB that only a cluster needs.
@@ -162,8 +164,7 @@ async def _connected(settings: Settings) -> AsyncIterator["KubeTransport | None"
 def _cluster(
     settings: Settings, transport: "KubeTransport | None", clock: Clock
 ) -> "Cluster | None":
-    wanted = settings.high_availability.enabled or settings.api.manage_api_service
-    if transport is None or not wanted:
+    if transport is None:
         return None
     from .cluster import Cluster
 
@@ -192,7 +193,7 @@ async def _guarded(
     trusted: Callable[[Trust], None],
 ) -> AsyncIterator[tuple[Guard, Callable[[], str]]]:
     """Give who decides about callers, and what keeps that from working, if anything."""
-    if transport is None:
+    if transport is None or settings.api.auth == "none":
         logger.warning("api.auth is none: whoever reaches %s may read", settings.api.host)
         yield OpenGuard(), lambda: ""
         return

@@ -1,6 +1,7 @@
 """What an adapter in a cluster has beside its decisions: a leader, shared state, an APIService.
 
-Loaded only where settings ask for it: the Kubernetes client takes half a second and 46 MB.
+Events and statuses are told in every cluster, the rest as the settings ask. Loaded only where
+there is one: the Kubernetes client takes half a second and 46 MB.
 """
 
 import asyncio

@@ -358,6 +358,10 @@ class KubernetesSettings(Section):
     enabled: Literal["auto"] | bool = "auto"  # auto: in a pod
     namespaces: tuple[Name, ...] = ()  # none: all
 
+    def wanted(self, *, in_cluster: bool) -> bool:
+        """Return whether a cluster's objects are read, by a process that is in one or isn't."""
+        return in_cluster if self.enabled == "auto" else self.enabled
+
 
 class DialectSettings(Section):
     """A user's own table of metric names; see docs/operations.md."""

@@ -20,6 +20,7 @@ from .config import KubernetesSettings, Settings, load_settings
 from .decide import DecisionMemory
 from .discovery.following import Cluster
 from .frames import read_frame, write_frame
+from .kube.place import in_cluster
 from .loop import Loop, SettingsFile
 from .saved_state import read_state, recalled
 
@@ -28,8 +29,6 @@ __all__ = ["run_worker"]
 logger = logging.getLogger(__name__)
 
 NICENESS = 5
-# Kubernetes sets it in every container.
-IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 
 
 async def run_worker(settings_path: Path | None) -> None:
@@ -85,7 +84,7 @@ async def run_worker(settings_path: Path | None) -> None:
 @asynccontextmanager
 async def _cluster(settings: KubernetesSettings) -> AsyncIterator[Cluster | None]:
     """Give the cluster's objects, None where the settings or the place have none."""
-    if settings.enabled is False or (settings.enabled == "auto" and IN_CLUSTER not in os.environ):
+    if not settings.wanted(in_cluster=in_cluster()):
         yield None
         return
     # Half a second and 46 MB that only a cluster needs.

@@ -1,6 +1,7 @@
 """Least privilege: what the adapter may do, and why."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,4 +126,18 @@ def test_one_namespace_needs_roles_alone() -> None:
     assert (settings.api.auth, settings.api.host) == ("none", "127.0.0.1")
     watched = {kind.resource for kind in WATCHED if kind.namespaced}
     (role,) = [o for o in found if o["metadata"]["name"] == "wva-variants" and "rules" in o]
-    assert {name for rule in role["rules"] for name in rule["resources"]} == watched
+    (wide,) = [r for r in installed("ClusterRole") if r["metadata"]["name"] == "wva"]
+    assert rights(role) == {
+        (name, verb)
+        for name, verb in rights(wide)
+        if name in watched or name in {"variantautoscalings/status", "events"}
+    }
+
+
+def rights(role: Any) -> set[tuple[str, str]]:
+    return {
+        (name, verb)
+        for rule in role["rules"]
+        for name in rule.get("resources", [])
+        for verb in rule["verbs"]
+    }

@@ -61,6 +61,13 @@ async def test_a_declared_variant_follows_its_load(world: World, outcome: Outcom
         up = await stage.settled("chat", lambda count: count >= 3)
         await stage.replicas("chat", up)
         await stage.measure(outcome, after_s=changed_s, variant="chat")
+        # One adapter alone tells of it, too: nothing in its settings asks for a leader.
+        events = f"/api/v1/namespaces/{stage.namespace}/events?fieldSelector=reason=ScaledUp"
+        told = await eventually(
+            lambda: stage.kube.get(events), lambda found: found["items"], within_s=15, what="told"
+        )
+        assert told["items"][0]["involvedObject"]["kind"] == "HorizontalPodAutoscaler"
+        assert "desired replicas of chat: 1 to" in told["items"][0]["message"]
 
 
 async def test_a_variant_autoscaling_needs_no_annotation(world: World, outcome: Outcome) -> None:
@@ -79,6 +86,14 @@ async def test_a_variant_autoscaling_needs_no_annotation(world: World, outcome: 
         assert told["texts"]["declared_by"] == f"VariantAutoscaling {stage.namespace}/chat"
         assert told["cost"]["replica_per_hour"]["value"] == 3.5
         path = "/apis/llmd.ai/v1alpha1/namespaces/" + stage.namespace + "/variantautoscalings/chat"
+        await eventually(
+            lambda: stage.kube.get(path),
+            lambda found: (
+                found.get("status", {}).get("desiredOptimizedAlloc", {}).get("numReplicas") == 3
+            ),
+            within_s=15,
+            what="its status has the decision",
+        )
         await stage.kube.delete(path)
         await eventually(
             stage.adapter.figures, lambda found: "chat" not in found, within_s=20, what="it is gone"
