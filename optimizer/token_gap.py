@@ -27,18 +27,19 @@ class TokenGap:
     ----------
     mean_s : ndarray
         Over requests. [s]
-    least_s : ndarray
-        No gap is shorter. [s]
+    least_s, most_s : ndarray
+        No gap is shorter, or longer: a step takes no more prompts than its budget. [s]
     distribution : ShiftedLognormal
     """
 
     mean_s: FloatArray
     least_s: FloatArray
+    most_s: FloatArray
     distribution: ShiftedLognormal
 
     def quantile(self, probability: FloatArray) -> FloatArray:
         """Return the gap that this share of requests stays within, shape (V,). [s]"""
-        return np.maximum(self.distribution.quantile(probability), self.least_s)
+        return np.clip(self.distribution.quantile(probability), self.least_s, self.most_s)
 
 
 def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap:
@@ -59,7 +60,8 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     arrival meets, bounded by the budget, E[T₀] = A + S + ρ (T + v). The variance is that
     of the level, less what a request's life averages out, plus that of the prompts in D
     steps. Where arrivals cluster, those who come behind a request within its life, beyond
-    what is usual, put their prompts between its tokens.
+    what is usual, put their prompts between its tokens. No gap exceeds a full batch's step
+    with a whole budget of prompts: what the distribution has beyond is cut to that.
     """
     s, shape, rho = work.prefill_s, work.prompt_shape, load.prompt_share
     steps = work.prefill_steps + work.decode_steps
@@ -88,10 +90,16 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     third = level3 * averaging**2 + noise3 * per_gap2
     # A replica with one request at a time has no variance; a hair keeps the form.
     least = (1e-6 * mean) ** 2
+    distribution = ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third)
+    # Of a full batch, and the whole budget: a bound that load doesn't move.
+    tokens_s = load.budget_s + stationary.mean_in_service * work.prompt_token_s
+    most = load.full_step_s * (1.0 - load.full_prompt_share) + tokens_s
+    beyond = distribution.mean_above(np.where(np.isfinite(most), most, 0.0))
     return TokenGap(
-        mean_s=mean,
+        mean_s=np.where(np.isfinite(most), mean - beyond, mean),
         least_s=base,
-        distribution=ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third),
+        most_s=most,
+        distribution=distribution,
     )
 
 

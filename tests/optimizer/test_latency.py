@@ -132,6 +132,22 @@ class TestMeaning:
         assert found.ttft_s[0] > 0.0
 
 
+    def test_near_saturation_no_gap_is_longer_than_a_step_with_its_whole_budget(self):
+        some = replicas(
+            prompt_tokens_mean=2048.0,
+            output_tokens_mean=32.0,
+            max_batch_size=128,
+            max_batched_tokens=8192.0,
+        )
+        longest = 6.36e-3 + 128 * (2.12e-5 + 5.83e-8 * 4500) + 8192 * 2.12e-5
+        busy = [at(some, load * full_rate(some)) for load in (0.6, 0.9, 0.95, 1.5)]
+        assert busy[0].itl_s[0] < 0.4 * longest
+        assert all(found.itl_s[0] <= longest for found in busy)
+        assert busy[2].itl_s[0] == pytest.approx(longest, rel=0.15)
+        means = [found.itl_mean_s[0] for found in busy]
+        assert means == sorted(means)
+
+
 class TestUnknown:
     def test_an_unknown_number_makes_its_row_unknown_and_no_other(self):
         some = replicas(iteration_base_s=np.array([5e-3, np.nan, 7e-3]))
