@@ -270,18 +270,13 @@ class TestServing:
                 "no decision has been published yet" in status_of(client.get(read("")))["message"]
             )
 
-    def test_case_03_and_case_54_before_it_is_known_whom_to_trust(self, caplog):
-        caplog.set_level(logging.ERROR)
+    def test_case_03_before_it_is_known_whom_to_trust_nothing_is_forbidden(self):
         with ApiHarness(trust=False) as api:
             api.wait(lambda: "can't be used" in api.keeper.problem)
             with api.proxied(AGGREGATOR, groups=(MASTERS,)) as client:
                 response = client.get(API_PREFIX)
                 assert response.status_code == 503, "anything but 4xx"
                 assert "extension-apiserver-authentication" in status_of(response)["message"]
-                assert client.get("/livez").text == "ok"
-            (record,) = caplog.records
-            assert "extension-apiserver-authentication" in record.getMessage()
-            assert "trying again" in record.getMessage()
             api.set_trust(api.trust())
             with self.probing(api) as probe:
                 assert probe() == [200] * 5
@@ -716,8 +711,22 @@ class TestCallers:
         with api.proxied(AGGREGATOR, groups=(MASTERS,)) as client:
             assert client.get(API_PREFIX).status_code == 200
 
-    def test_case_54_is_told_with_case_03(self):
-        assert hasattr(TestServing, "test_case_03_and_case_54_before_it_is_known_whom_to_trust")
+    def test_case_54_who_can_be_trusted_is_asked_for_until_it_is_known(self, caplog):
+        caplog.set_level(logging.ERROR)
+        with ApiHarness(trust=False) as api:
+            api.wait(lambda: "can't be used" in api.keeper.problem)
+            with api.proxied(AGGREGATOR, groups=(MASTERS,)) as client:
+                assert client.get("/livez").text == "ok"
+                api.checks = {"authentication": api.keeper.problem}  # as the app composes it
+                assert "extension-apiserver-authentication" in client.get("/readyz").text
+            (record,) = caplog.records
+            assert "extension-apiserver-authentication" in record.getMessage()
+            assert "trying again" in record.getMessage()
+            api.set_trust(api.trust())
+            with api.proxied(AGGREGATOR, groups=(MASTERS,)) as client:
+                assert client.get(API_PREFIX).status_code == 200
+                api.checks = {"authentication": api.keeper.problem}
+                assert client.get("/readyz").text == "ok"
 
 
 class TestHostile:

@@ -161,8 +161,12 @@ async def test_serves_a_decision_and_leaves_in_order(tmp_path):
         async with httpx.AsyncClient(base_url=wva.health) as probe:
             assert (await probe.get("/readyz")).status_code == 200
             page = (await probe.get("/metrics")).text
-        assert "wva_desired_replicas{" in page
-        wva.process.send_signal(signal.SIGTERM)
+            assert "wva_desired_replicas{" in page
+            wva.process.send_signal(signal.SIGTERM)
+            while (await probe.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.02)
+        # Not ready, so that nobody new is sent here; who is here already is still answered.
+        assert await wva.desired() == 1
         assert await asyncio.wait_for(wva.process.wait(), 15) == 0
 
 

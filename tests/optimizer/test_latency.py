@@ -131,7 +131,6 @@ class TestMeaning:
         assert (found.itl_s[0], found.itl_mean_s[0]) == (0.0, 0.0)
         assert found.ttft_s[0] > 0.0
 
-
     def test_near_saturation_no_gap_is_longer_than_a_step_with_its_whole_budget(self):
         some = replicas(
             prompt_tokens_mean=2048.0,
