@@ -22,6 +22,7 @@ from optimizer import (
 
 from .accelerators import assume
 from .config import Model, Profile, ServiceClass, Settings, Variant
+from .engine_columns import engine_columns
 from .records import ModelKey, VariantKey
 from .supply import build_supply
 
@@ -53,7 +54,7 @@ class Catalog:
     cold_start_s: FloatArray  # NaN: not declared
     profile_trust: IntArray  # GIVEN, PRIOR or NONE
     profiles: ServiceProfiles  # given, else the prior; NaN rows where a name says nothing
-    max_batch_size: FloatArray  # declared with the profile; NaN: not
+    max_batch_size: FloatArray  # by command line or profile; NaN: nothing says
     max_queue_size: FloatArray
     max_batched_tokens: FloatArray
     kv_capacity_tokens: FloatArray
@@ -76,6 +77,7 @@ def build_catalog(settings: Settings) -> Catalog:
     costs = [_cost(settings, v) for v in declared]
     powers = [_power(settings, v) for v in declared]
     known, trust = _with_priors(_profiles(profiles), declared)
+    engine = engine_columns(settings, profiles)
     return Catalog(
         settings=settings,
         variants=keys,
@@ -88,6 +90,7 @@ def build_catalog(settings: Settings) -> Catalog:
             "cost_source": tuple("assumed" if assumed else "settings" for _, assumed in costs),
             "mode": tuple(v.mode for v in declared),
             "analyzer": tuple(v.analyzer for v in declared),
+            "engine_arguments": engine.stated,
         },
         cost_per_hour=_floats([cost for cost, _ in costs]),
         power_idle_w=_floats([idle for idle, _ in powers]),
@@ -100,10 +103,10 @@ def build_catalog(settings: Settings) -> Catalog:
         cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),
         profile_trust=trust,
         profiles=known,
-        max_batch_size=_declared(profiles, "max_batch_size"),
-        max_queue_size=_declared(profiles, "max_queue_size"),
-        max_batched_tokens=_declared(profiles, "max_batched_tokens"),
-        kv_capacity_tokens=_declared(profiles, "kv_capacity_tokens"),
+        max_batch_size=engine.max_batch_size,
+        max_queue_size=engine.max_queue_size,
+        max_batched_tokens=engine.max_batched_tokens,
+        kv_capacity_tokens=engine.kv_capacity_tokens,
         slo=_slo(classes),
         model_classes=_classes_of_models(model_of, classes),
         accelerators=tuple(v.accelerator for v in declared),
@@ -122,10 +125,6 @@ def _ints(values: list[int]) -> IntArray:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _declared(profiles: list[Profile | None], name: str) -> FloatArray:
-    return _floats([_or_nan(getattr(p, name, None)) for p in profiles])
 
 
 def _model(settings: Settings, name: str) -> Model:
@@ -168,7 +167,7 @@ def _cost(settings: Settings, variant: Variant) -> tuple[float, bool]:
     if variant.cost_per_hour is not None:
         return variant.cost_per_hour, False
     accelerator = settings.accelerators.get(variant.accelerator)
-    if accelerator is not None:
+    if accelerator is not None and accelerator.cost_per_hour is not None:
         return accelerator.cost_per_hour * variant.accelerators_per_replica, False
     return assume(variant.accelerator).cost_per_hour * variant.accelerators_per_replica, True
 

@@ -69,7 +69,7 @@ class PowerDraw(Section):
 class Accelerator(Section):
     """A GPU type: its price, power and memory; `count` caps how many may be used."""
 
-    cost_per_hour: NonNegative
+    cost_per_hour: NonNegative | None = None  # absent: a list price, marked assumed
     power_w: PowerDraw | None = None
     memory_gib: Positive | None = None
     count: Annotated[int, Field(ge=-1)] | None = None
@@ -194,6 +194,8 @@ class Variant(Section):
     model: Name
     accelerator: Name
     accelerators_per_replica: Annotated[int, Field(ge=1)] = 1
+    accelerator_resource: str = ""  # as pods request it and quotas bound it
+    engine_arguments: tuple[str, ...] = ()
     role: Literal["both", "prefill", "decode"] = "both"
     cost_per_hour: NonNegative | None = None
     min_replicas: Annotated[int, Field(ge=0)] = 1

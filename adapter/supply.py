@@ -70,11 +70,12 @@ def _classes(settings: Settings, models: Sequence[ModelKey]) -> list[ServiceClas
 
 
 def _gpus(settings: Settings, accelerator: str, namespace: str | None = None) -> FloatArray:
-    """Return the accelerators of a type that a replica of each variant takes."""
+    """Return the accelerators of a type, or resource, that a replica of each variant takes."""
     return np.array(
         [
             v.accelerators_per_replica
-            if v.accelerator == accelerator and namespace in {None, v.namespace}
+            if accelerator in {v.accelerator, v.accelerator_resource}
+            and namespace in {None, v.namespace}
             else 0
             for v in settings.variants
         ],

@@ -26,7 +26,7 @@ from .domain import (
 from .errors import IdentifiabilityError, InvalidInputError, OptimizerError
 from .estimator_state import Observations
 from .plan import plan
-from .priors import prior_profiles
+from .priors import prior_kv_capacity_tokens, prior_profiles
 from .published import seed_profiles
 from .supply import Supply, Uses
 
@@ -54,6 +54,7 @@ __all__ = [
     "VariantTable",
     "Workloads",
     "plan",
+    "prior_kv_capacity_tokens",
     "prior_profiles",
     "seed_profiles",
 ]

@@ -23,7 +23,13 @@ import numpy as np
 from .domain import FloatArray, IntArray, ServiceProfiles
 from .step_law import profiles_of
 
-__all__ = ["ModelSize", "accelerator_of", "model_size", "prior_profiles"]
+__all__ = [
+    "ModelSize",
+    "accelerator_of",
+    "model_size",
+    "prior_kv_capacity_tokens",
+    "prior_profiles",
+]
 
 
 class Accelerator(NamedTuple):
@@ -185,6 +191,34 @@ def prior_profiles(
             axis=-1,
         )
     )
+
+
+def prior_kv_capacity_tokens(
+    models: Sequence[str], *, memory_bytes: FloatArray, number_bytes: FloatArray
+) -> FloatArray:
+    """Return the tokens that fit into the memory which the weights leave.
+
+    Parameters
+    ----------
+    models : sequence of str, length V
+        Names in any usual spelling.
+    memory_bytes : array, shape (V,)
+        Memory that the engine takes, over all accelerators of a replica; NaN: not known.
+    number_bytes : array, shape (V,)
+        Bytes of one number in the cache: 2 of 16 bits, 1 of 8.
+
+    Returns
+    -------
+    ndarray, shape (V,)
+        (M - W) / k with memory M, weights W and KV bytes per token k, as `prior_profiles` has
+        them; NaN where a name says nothing or the weights don't fit. What activations take
+        isn't subtracted: vLLM finds about a tenth less. [tokens]
+    """
+    sizes = np.array([model_size(name) for name in models], dtype=np.float64).reshape(-1, 3)
+    total, _, width = sizes.T
+    each = _KV_BYTES_AT_8B * (total / 8.0) ** _KV_GROWTH * number_bytes / 2.0
+    tokens = (memory_bytes - total * 1e9 * width) / each
+    return np.where(tokens > 0, np.floor(tokens), np.nan)
 
 
 def _device(name: str) -> tuple[float, float]:

@@ -15,7 +15,6 @@ __all__ = [
     "free_accelerators",
     "reduce_node",
     "reduce_quota",
-    "supply_in_words",
     "types_by_node",
 ]
 
@@ -32,12 +31,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """How many accelerators of a kind a namespace may ask for, and does."""
+    """How many accelerators a namespace may ask for, and does, by resource."""
 
     namespace: str
-    resource: str
-    hard: int
-    used: int
+    bounds: tuple[tuple[str, int, int], ...]  # resource, hard, used
 
 
 def reduce_node(document: Mapping[str, Any]) -> Node | None:
@@ -67,21 +64,22 @@ def reduce_node(document: Mapping[str, Any]) -> Node | None:
 def reduce_quota(document: Mapping[str, Any]) -> Quota | None:
     """Return what is kept of a ResourceQuota, None for one that bounds no accelerator.
 
-    Extended resources are bounded by their requests alone.
+    Extended resources are bounded by their requests alone. A quota with scopes is for some
+    pods of the namespace, and left out.
     """
-    hard = mapping_at(document, "status", "hard") or mapping_at(document, "spec", "hard")
+    spec = mapping_at(document, "spec")
+    if spec.get("scopes") or spec.get("scopeSelector"):
+        return None
+    hard = mapping_at(document, "status", "hard") or mapping_at(spec, "hard")
     used = mapping_at(document, "status", "used")
-    for key, value in hard.items():
-        resource = key.removeprefix("requests.")
-        number = quantity(value)
-        if key != resource and is_accelerator(resource) and number is not None:
-            return Quota(
-                namespace=text_at(document, "metadata", "namespace"),
-                resource=resource,
-                hard=int(number),
-                used=int(quantity(used.get(key, 0)) or 0),
-            )
-    return None
+    bounds = tuple(
+        (resource, int(number), int(quantity(used.get(key, 0)) or 0))
+        for key, value in hard.items()
+        if key != (resource := key.removeprefix("requests.")) and is_accelerator(resource)
+        if (number := quantity(value)) is not None
+    )
+    namespace = text_at(document, "metadata", "namespace")
+    return Quota(namespace=namespace, bounds=bounds) if bounds else None
 
 
 def types_by_node(nodes: Iterable[Node]) -> dict[str, str]:
@@ -109,22 +107,3 @@ def free_accelerators(
         if pod.node in usable and (pod.namespace, pod.name) not in ours:
             free[kinds[pod.node]] -= pod.accelerators[1]
     return {kind: max(number, 0) for kind, number in free.items()}
-
-
-def supply_in_words(
-    accelerator: str, namespace: str, free: Mapping[str, int] | None, quotas: Iterable[Quota]
-) -> str:
-    """Return how many accelerators a variant can have, as a person is told.
-
-    It bounds nothing: a node autoscaler starts from no nodes at all.
-    """
-    if free is None:
-        return "no limit known: nodes can't be read"
-    kind = common_name(accelerator)
-    words = [f"{free.get(kind, 0)} {kind} on nodes that others don't hold"]
-    words += [
-        f"the namespace's quota has {quota.used} of {quota.hard} {quota.resource} used"
-        for quota in quotas
-        if quota.namespace == namespace
-    ]
-    return "; ".join(words)

@@ -20,6 +20,7 @@ class Replicas:
     groups: tuple[Group, ...]
     pods: tuple[str, ...]  # all of them, workers of groups too
     current: int  # -1: not known
+    asked: int  # spec.replicas; -1: not known
     ready: int
     reachable: int | None  # how many there can be now; None: nothing says
     stuck: str  # why there can't be more, with an example; "" if nothing keeps them
@@ -40,10 +41,12 @@ def replicas_of(
 ) -> Replicas:
     """Return a variant's replicas; `pods` is None where pods can't be listed."""
     current, ready = _counts(workload)
+    asked = workload.wanted if workload is not None else -1
     if pods is None:
         return Replicas(
-            groups=(), pods=(), current=current, ready=ready, reachable=None, stuck="", node=""
-        )
+            groups=(), pods=(), current=current, asked=asked, ready=ready, reachable=None,
+            stuck="", node="",
+        )  # fmt: skip
     members: dict[str, list[Pod]] = {}
     for pod in pods:
         members.setdefault(pod.group, []).append(pod)
@@ -60,6 +63,7 @@ def replicas_of(
         groups=tuple(groups),
         pods=tuple(pod.name for pod in pods),
         current=current if workload is not None else len(groups),
+        asked=asked,
         ready=serving if workload is None else min(serving, current),
         reachable=len(groups) - len(stuck) + 1 if stuck else None,
         stuck=_why(stuck),

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine_arguments import EngineArguments, parse_engine_arguments
+from ..engine_arguments import EngineArguments, limits_in, parse_engine_arguments
 from ..kube.fields import count_at, items_at, mapping_at, text_at, texts_at
 from .accelerator_requests import named_by, requested
 from .engine_ports import engine_container
 from .pods import Owner
 
 __all__ = ["Workload", "reduce_workload"]
+
+_ENGINE_VARIABLES = ("VLLM_USE_V1",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Workload:
     rolling: bool  # its pods are of more than one version
     accelerators: tuple[str, int]  # resource and count of one replica
     accelerator: str  # the type that its template asks for, "" if it doesn't
+    limits: tuple[str, ...]  # what its engine's command line says of limits
     arguments: EngineArguments
     served_names: tuple[str, ...]  # what the engine's command line calls the model
 
@@ -35,10 +38,11 @@ def reduce_workload(document: Mapping[str, Any], kind: str) -> Workload | None:
     status = mapping_at(document, "status")
     pod = _leader_spec(spec) if kind == "LeaderWorkerSet" else mapping_at(spec, "template", "spec")
     engine = engine_container(list(items_at(pod, "containers")))
-    command = [*texts_at(engine, "command"), *texts_at(engine, "args")]
-    environment = {
-        text_at(entry, "name"): text_at(entry, "value") for entry in items_at(engine, "env")
-    }
+    command = [
+        *_environment(engine),
+        *(texts_at(engine, "command") or (text_at(engine, "image"),)),
+        *texts_at(engine, "args"),
+    ]
     wanted = count_at(spec, "replicas")
     return Workload(
         namespace=text_at(metadata, "namespace"),
@@ -49,9 +53,16 @@ def reduce_workload(document: Mapping[str, Any], kind: str) -> Workload | None:
         rolling=_is_rolling(metadata, spec, status),
         accelerators=_of_replica(spec, pod, kind),
         accelerator=named_by(pod),
-        arguments=parse_engine_arguments(command, environment),
+        limits=limits_in(command),
+        arguments=parse_engine_arguments(command),
         served_names=_served_names(command),
     )
+
+
+def _environment(engine: Mapping[str, Any]) -> list[str]:
+    """Return the variables that change an engine's own defaults, as a shell writes them."""
+    told = {text_at(entry, "name"): text_at(entry, "value") for entry in items_at(engine, "env")}
+    return [f"{name}={told[name]}" for name in _ENGINE_VARIABLES if told.get(name)]
 
 
 def _leader_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:

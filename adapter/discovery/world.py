@@ -14,8 +14,8 @@ from ..config import Settings, Variant
 from .accelerator_names import accelerator_of
 from .autoscalers import Target
 from .declarations import Declaration, Problem, declared
+from .inventory import bounded, free_of_others, supply_in_words
 from .model_names import known_class, known_model, one_class_per_model
-from .nodes import free_accelerators, supply_in_words
 from .orders import read_orders
 from .replicas import Replicas
 from .standing import Key, Sight, Standing
@@ -52,15 +52,16 @@ def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
         if not _shadowed(each, settings, reports):
             joining.take(each)
     variants = one_class_per_model(joining.variants, settings, reports)
-    free = _free(view, joining.replicas)
+    joined = settings.model_copy(update={"variants": variants, "models": joining.models})
+    free = free_of_others(view, joining.replicas)
     return World(
-        settings=settings.model_copy(update={"variants": variants, "models": joining.models}),
+        settings=bounded(joined, view, joining.replicas, free, reports),
         sighting=_sighting(joining.replicas),
         standings={
             variant.key: replace(
                 joining.standings[variant.key],
                 supply=supply_in_words(
-                    variant.accelerator, variant.namespace, free, view.quotas or ()
+                    variant, free, view.quotas or (), strict=settings.strict_capacity
                 ),
             )
             for variant in variants
@@ -137,6 +138,8 @@ class _Joining:
             model=known_model(each.model, workload, self.models),
             accelerator=accelerator_of(each.accelerator, workload, seen.node, kinds, settings),
             accelerators_per_replica=_per_replica(workload),
+            accelerator_resource=workload.accelerators[0] if workload is not None else "",
+            engine_arguments=workload.limits if workload is not None else (),
             cost_per_hour=each.cost_per_hour,
             min_replicas=least,
             max_replicas=most,
@@ -175,16 +178,6 @@ def _per_replica(workload: Workload | None) -> int:
     if workload is None:
         return 1
     return workload.accelerators[1] or workload.arguments.accelerators_per_replica
-
-
-def _free(view: ClusterView, replicas: Mapping[Key, Replicas]) -> dict[str, int] | None:
-    """Return accelerators that others don't hold, by type; None where that can't be known."""
-    if view.nodes is None:
-        return None
-    ours = frozenset(
-        (namespace, pod) for (namespace, _), seen in replicas.items() for pod in seen.pods
-    )
-    return free_accelerators(view.nodes, view.pods or (), ours)
 
 
 def _sighting(replicas: Mapping[Key, Replicas]) -> Sighting:

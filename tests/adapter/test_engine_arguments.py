@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.engine_arguments import parse_engine_arguments
+from adapter.engine_arguments import limits_in, parse_engine_arguments
 
 VLLM = ["vllm", "serve", "meta-llama/Llama-3.1-8B"]
 SGLANG = ["python3", "-m", "sglang.launch_server", "--model-path", "m"]
@@ -55,7 +55,9 @@ FLAGS = [
     pytest.param(["--num-gpu-blocks-override", "512"], "kv_blocks", 512, id="blocks"),
     pytest.param(["--max-num-seqs", "64"], "max_batch_size", 64, id="slots"),
     pytest.param(["--max-num-seqs", "many"], "max_batch_size", 256, id="nonsense: default"),
-    pytest.param(["-tp", "2"], "accelerators_per_replica", 1, id="one dash is another flag"),
+    pytest.param(["-tp", "2"], "accelerators_per_replica", 2, id="parallel, in short"),
+    pytest.param(["-x", "2"], "accelerators_per_replica", 1, id="another flag"),
+    pytest.param(["-tp=2", "-pp", "3"], "accelerators_per_replica", 6, id="two parallelisms"),
     pytest.param(["--tensor-parallel-size=4"], "accelerators_per_replica", 4, id="parallel"),
     pytest.param(["--kv-cache-dtype", "fp8"], "kv_cache_dtype", "fp8", id="KV format"),
     pytest.param(["--block_size=32"], "block_size_tokens", 32, id="block size"),
@@ -119,3 +121,57 @@ def test_no_command_line_breaks_it(command):
     assert found.max_batched_tokens > 0
     assert found.block_size_tokens > 0
     assert found.accelerators_per_replica > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "stated"),
+    [
+        pytest.param(VLLM, set(), id="defaults are not stated"),
+        pytest.param([*VLLM, "--max-num-seqs=64"], {"max_batch_size"}, id="slots"),
+        pytest.param([*VLLM, "--max-num-seqs=many"], set(), id="nonsense"),
+        pytest.param(
+            [*SGLANG, "--chunked-prefill-size=-1", "--max-prefill-tokens=9000"],
+            {"max_batched_tokens"},
+            id="sglang",
+        ),
+    ],
+)
+def test_what_a_flag_sets_is_told_from_what_is_assumed(command, stated):
+    assert parse_engine_arguments(command).stated == stated
+
+
+@pytest.mark.parametrize(
+    ("command", "tokens"),
+    [
+        pytest.param(VLLM, None, id="the engine measures"),
+        pytest.param([*VLLM, "--num-gpu-blocks-override=512"], 512 * 16, id="blocks"),
+        pytest.param(
+            [*VLLM, "--num-gpu-blocks-override=512", "--block-size=32"], 512 * 32, id="larger"
+        ),
+        pytest.param([*SGLANG, "--max-total-tokens=8000"], 8000, id="sglang"),
+        pytest.param(
+            [*SGLANG, "--max-total-tokens=8000", "--page-size=64"], 8000, id="sglang, in pages"
+        ),
+    ],
+)
+def test_a_stated_cache_has_so_many_tokens(command, tokens):
+    assert parse_engine_arguments(command).kv_capacity_tokens == tokens
+
+
+def test_without_chunks_a_whole_prompt_is_one_step():
+    command = [*VLLM, "--no-enable-chunked-prefill", "--max-model-len=32768"]
+    assert parse_engine_arguments(command).max_batched_tokens == 32768
+
+
+def test_variables_before_the_command_are_its_environment():
+    assert parse_engine_arguments(["VLLM_USE_V1=0", *VLLM]).max_batched_tokens == 2048
+
+
+def test_what_is_kept_of_a_command_says_the_same_and_holds_no_key():
+    command = [
+        *("VLLM_USE_V1=0", "vllm", "serve", "/models/secret", "--api-key=s3cret", "-tp", "2"),
+        *("--max-num-seqs", "64", "--hf-token", "s3cret", "--kv-cache-dtype", "fp8"),
+    ]
+    kept = limits_in(command)
+    assert not any("secret" in word or "s3cret" in word for word in kept)
+    assert parse_engine_arguments(kept) == parse_engine_arguments(command)

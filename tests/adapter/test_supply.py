@@ -54,6 +54,17 @@ def test_resources(arguments, expected):
     assert dict(zip(found.names, found.uses.capacity.tolist(), strict=True)) == expected
 
 
+def test_a_quota_may_bound_a_resource_over_all_its_types():
+    more = "quotas: {y: {nvidia.com/gpu: 4}}"
+    settings = parse_settings(BASE.format(count="", more=more))
+    variants = [
+        v.model_copy(update={"accelerator_resource": "nvidia.com/gpu"}) for v in settings.variants
+    ]
+    found = build_catalog(settings.model_copy(update={"variants": tuple(variants)})).supply
+    assert found.names == ("quota of y for nvidia.com/gpu",)
+    assert found.uses.used(np.array([1, 1, 2])).tolist() == [3.0]
+
+
 def test_a_replica_takes_all_its_accelerators():
     assert supply().uses.used(np.array([1, 1, 5])).tolist() == [3.0]
 

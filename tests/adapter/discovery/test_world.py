@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from adapter.catalog import build_catalog
 from adapter.collect.fleet import Group
 from adapter.config import parse_settings
 from adapter.discovery.autoscalers import reduce_hpa, reduce_scaled_object
 from adapter.discovery.declarations import reduce_variant
-from adapter.discovery.nodes import reduce_node, reduce_quota
+from adapter.discovery.nodes import reduce_node
 from adapter.discovery.pods import reduce_pod
 from adapter.discovery.view import ClusterView
 from adapter.discovery.workloads import reduce_workload
@@ -176,6 +177,18 @@ def test_of_two_declarations_one_counts_and_the_other_is_told_of(objects, winner
     joined = world(*objects, deployment())
     assert only(joined).max_replicas == winner
     assert "already, which counts" in told(joined)
+
+
+def test_limits_are_read_from_the_pod_template_and_decided_with():
+    secret = engine("--max-num-seqs=16", "--api-key=s3cret", "--num-gpu-blocks-override=100")
+    joined = world(hpa(), deployment(containers=[secret]))
+    assert only(joined).engine_arguments == (
+        "vllm",
+        "--max-num-seqs=16",
+        "--num-gpu-blocks-override=100",
+    )
+    catalog = build_catalog(joined.settings)
+    assert (catalog.max_batch_size[0], catalog.kv_capacity_tokens[0]) == (16, 1600)
 
 
 def test_the_settings_come_before_every_object():
@@ -627,20 +640,6 @@ def test_accelerators_that_others_do_not_hold_are_told():
         hpa(), deployment(), pod(), others, node(gpus=8), node("off", unschedulable=True)
     )
     assert joined.standings[KEY].supply == "5 H100 on nodes that others don't hold"
-
-
-def test_a_quota_of_accelerators_is_told():
-    quota = {
-        "kind": "ResourceQuota",
-        "metadata": {"name": "gpus", "namespace": "default"},
-        "status": {
-            "hard": {"requests.nvidia.com/gpu": "4", "pods": "10"},
-            "used": {"requests.nvidia.com/gpu": "1"},
-        },
-    }
-    seen = replace(view(hpa(), deployment(), node()), quotas=(reduce_quota(quota),))
-    joined = join(parse_settings(""), seen, now_unix_s=NOW_S)
-    assert joined.standings[KEY].supply.endswith("quota has 1 of 4 nvidia.com/gpu used")
 
 
 def test_nodes_that_may_not_be_read_are_no_limit():
