@@ -4,7 +4,8 @@ A pickle runs what it is told to; this only builds the records that the reader a
 What a record's annotations say is what is read: frozen dataclasses, named tuples, enums,
 tuples, mappings with string keys, numbers, strings, optional values and numpy columns. A
 field that the bytes lack takes its default, one that the record lacks is passed over, so
-that neighbouring versions read each other as long as a name keeps its meaning.
+that neighbouring versions read each other as long as a name keeps its meaning. A field
+whose metadata says `SAVED: False` is left out: what can be computed again.
 
 Form: magic, digest of the rest, then, compressed, the length of a JSON text, the text, and
 all columns one after another, little-endian.
@@ -27,12 +28,13 @@ from numpy.typing import NDArray
 
 from .errors import AdapterError
 
-__all__ = ["MAX_BYTES", "CodecError", "pack", "unpack"]
+__all__ = ["MAX_BYTES", "SAVED", "CodecError", "pack", "unpack"]
 
 MAGIC = b"WVA1"
 # Of the uncompressed content: what is larger is no state of ours.
 MAX_BYTES = 1 << 27
 MAX_DEPTH = 16
+SAVED = "saved"
 
 _DIGEST_BYTES = 16
 _LENGTH = struct.Struct("<I")
@@ -126,7 +128,11 @@ def _plain(value: Any, columns: list[NDArray[Any]]) -> Any:
         columns.append(value)
         return len(columns) - 1
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name), columns) for f in fields(value)}
+        return {
+            f.name: _plain(getattr(value, f.name), columns)
+            for f in fields(value)
+            if f.metadata.get(SAVED, True)
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item, columns) for key, item in value.items()}
     if isinstance(value, tuple):

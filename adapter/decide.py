@@ -5,10 +5,11 @@ The loop, the benches and the replay call this; none of them decides anything it
 
 from dataclasses import dataclass, field, replace
 
-from optimizer import Policy, plan
+from optimizer import Policy, Recall, plan
 
 from .analyze import Memory, analyze
 from .catalog import Catalog
+from .codec import SAVED
 from .guard import GuardState, guard
 from .publish import publish
 from .records import Publication, Snapshot, TickReport
@@ -25,6 +26,7 @@ class DecisionMemory:
     guard: GuardState
     sequence: int
     resume: Resume = field(default_factory=Resume.nothing)
+    recall: Recall = field(default_factory=Recall, metadata={SAVED: False})
 
     @classmethod
     def empty(cls) -> "DecisionMemory":
@@ -55,7 +57,7 @@ def decide(
     """Return the publication for `snapshot` and the memory for the next decision."""
     policy = policy_of(catalog)
     analysis = analyze(snapshot, catalog, memory.analysis, policy=policy)
-    decision = plan(analysis.request)
+    decision = plan(replace(analysis.request, recall=memory.recall))
     variants = analysis.request.variants
     now_s, complete = snapshot.taken_s, ~(variants.partial | variants.blind)
     guarded = guard(
@@ -90,4 +92,5 @@ def decide(
         guard=guarded.state,
         sequence=sequence,
         resume=resume,
+        recall=decision.recall,
     )

@@ -28,6 +28,7 @@ from .estimator_state import Observations
 from .plan import plan
 from .priors import prior_kv_capacity_tokens, prior_profiles
 from .published import seed_profiles
+from .recall import Recall
 from .supply import Supply, Uses
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "PlanRequest",
     "PlanState",
     "Policy",
+    "Recall",
     "ReplicaTable",
     "ServiceProfiles",
     "SloTargets",

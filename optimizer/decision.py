@@ -23,6 +23,7 @@ from .domain import (
 )
 from .estimator_state import EstimatorState, Observations
 from .forecast_state import ForecastState
+from .recall import Recall
 from .supply import Supply
 
 __all__ = [
@@ -219,6 +220,7 @@ class PlanRequest:
     state: PlanState
     now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
     supply: Supply | None = None  # None: nothing runs out, and nobody comes first
+    recall: Recall = field(default_factory=Recall)  # of the last plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,3 +258,4 @@ class Plan:
     method: IntArray  # what allocated the variant, see scarcity.Method
     gap_ratio: FloatArray  # how far from the least possible the shared parts may be
     state: PlanState
+    recall: Recall

@@ -25,6 +25,7 @@ __all__ = [
     "SloTargets",
     "Trust",
     "Workloads",
+    "rows_of",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -60,6 +61,21 @@ class Columns:
     def take(self, index: IntArray | BoolArray | slice) -> Self:
         """Return the rows that `index` selects, as a record of the same kind."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def replaced(self, index: IntArray, rows: Self) -> Self:
+        """Return the record with the rows at `index` replaced by those of another."""
+        columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}
+        for name, column in columns.items():
+            column[index] = getattr(rows, name)
+        return type(self)(**columns)
+
+
+def rows_of(names: tuple[str, ...], known: tuple[str, ...]) -> IntArray:
+    """Return the row of each name among the `known` ones, -1 for those that aren't."""
+    if names == known:
+        return np.arange(len(names))
+    row = {name: i for i, name in enumerate(known)}
+    return np.fromiter((row.get(name, -1) for name in names), dtype=np.int64, count=len(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,11 +13,21 @@ from .ahead import Ahead
 from .decision import ModelTable, PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
 from .overload import overload
+from .recall import Recalled, inputs_of, recalled
 from .saturation import Headroom, Stock, headroom
-from .sizing import SizingStatus, largest_arrival_rate
+from .sizing import Sizing, SizingStatus, largest_arrival_rate
 from .stabilization import DemandMemory, remember_demand
 
-__all__ = ["TRICKLE_RPS", "Capacity", "Need", "all_of", "any_of", "replica_capacity", "required"]
+__all__ = [
+    "TRICKLE_RPS",
+    "Capacity",
+    "Need",
+    "all_of",
+    "any_of",
+    "replica_capacity",
+    "required",
+    "sized",
+]
 
 # Requests that wait are to be served within this time by what is added.
 DRAIN_S = 30.0
@@ -52,21 +62,33 @@ class Need:
     full_since_s: FloatArray  # per variant; NaN: not full
 
 
-def replica_capacity(request: PlanRequest, ahead: Ahead) -> Capacity:
-    """Size one replica of each variant; where no variant can hold the SLO, for stability.
+def sized(request: PlanRequest, ahead: Ahead) -> tuple[Sizing, Recalled[Sizing]]:
+    """Size one replica of each variant whose inputs are new; the others are recalled.
 
     Of arrivals with index of dispersion I, split over n replicas at random, one replica
     sees 1 + (I - 1) / n. n is what the demand needs, not what is there: or capacity would
     move with the count that it decides.
     """
-    sizing = largest_arrival_rate(
-        request.profiles,
-        request.workloads,
-        request.limits,
-        request.slo,
-        stability_margin_ratio=request.policy.stability_margin_ratio,
-        dispersion=ahead.dispersion,
+    margin = request.policy.stability_margin_ratio
+
+    def compute(rows: IntArray) -> Sizing:
+        return largest_arrival_rate(
+            request.profiles.take(rows),
+            request.workloads.take(rows),
+            request.limits.take(rows),
+            request.slo.take(rows),
+            stability_margin_ratio=margin,
+            dispersion=ahead.dispersion[rows],
+        )
+
+    inputs = inputs_of(
+        request.profiles, request.workloads, request.limits, request.slo, ahead.dispersion, margin
     )
+    return recalled(request.recall.sizing, request.variant_names, inputs, compute)
+
+
+def replica_capacity(request: PlanRequest, sizing: Sizing) -> Capacity:
+    """Return what a replica of each variant carries; for stability where none holds the SLO."""
     feasible = sizing.status == SizingStatus.OK
     model, count = request.variants.model, len(request.model_names)
     anyone = any_of(model, feasible, count)

@@ -15,8 +15,9 @@ from .domain import BoolArray, FloatArray, IntArray
 from .estimator_state import EstimatorState
 from .latency import Prediction, predict
 from .learning import with_learned_profiles
-from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required
+from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required, sized
 from .rationing import ration
+from .recall import Recall, Recalled, inputs_of, recalled
 from .roles import (
     ROLES,
     asked_of_roles,
@@ -29,6 +30,9 @@ from .saturation_paper import paper_targets
 from .stabilization import Settlement, settle
 
 __all__ = ["plan"]
+
+# Of a Plan, what isn't a column.
+_WHOLE = frozenset({"state", "recall"})
 
 
 def plan(request: PlanRequest) -> Plan:
@@ -71,7 +75,8 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     request, estimator = with_learned_profiles(request)
     request = in_roles(request)
     ahead = look_ahead(request)
-    capacity = replica_capacity(request, ahead)
+    sizing, sizes = sized(request, ahead)
+    capacity = replica_capacity(request, sizing)
     need = required(request, capacity, ahead)
     lowest, highest, frozen = _bounds(request, need)
     settled = _settled(request, capacity, need, lowest, highest)
@@ -88,7 +93,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     settled = rationed.settled
     desired = settled.desired
     share_rps = _shares(request, desired, capacity.rate_rps)
-    prediction = _predict(request, ahead, desired, share_rps)
+    prediction, predictions = _predict(request, ahead, desired, share_rps)
     return Plan(
         desired=desired,
         binding=np.where(
@@ -121,6 +126,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         method=rationed.method,
         gap_ratio=np.where(rationed.scarce, rationed.gap_ratio, 0.0),
         state=_state(request, need, ahead, desired, estimator),
+        recall=Recall(sizing=sizes, prediction=predictions),
     )
 
 
@@ -220,17 +226,25 @@ def _utilization(request: PlanRequest, capacity: Capacity) -> FloatArray:
 
 def _predict(
     request: PlanRequest, ahead: Ahead, counts: IntArray, share_rps: FloatArray
-) -> Prediction:
+) -> tuple[Prediction, Recalled[Prediction]]:
     """Predict latencies of one replica at its share of the planned traffic."""
     each = np.divide(share_rps, counts, out=np.full(len(counts), np.nan), where=(counts > 0))
-    return predict(
-        request.profiles,
-        request.workloads,
-        request.limits,
-        each,
-        percentile_ratio=request.slo.percentile_ratio,
-        dispersion=ahead.dispersion,
+    percentile, dispersion = request.slo.percentile_ratio, ahead.dispersion
+
+    def compute(rows: IntArray) -> Prediction:
+        return predict(
+            request.profiles.take(rows),
+            request.workloads.take(rows),
+            request.limits.take(rows),
+            each[rows],
+            percentile_ratio=percentile[rows],
+            dispersion=dispersion[rows],
+        )
+
+    inputs = inputs_of(
+        request.profiles, request.workloads, request.limits, each, percentile, dispersion
     )
+    return recalled(request.recall.prediction, request.variant_names, inputs, compute)
 
 
 def _power_w(request: PlanRequest, counts: IntArray, prediction: Prediction) -> FloatArray:
@@ -301,6 +315,8 @@ def _binding(
 def _taken(decided: Plan, place: IntArray) -> Plan:
     """Return the plan with its rows back in the request's order."""
     rows = {
-        name: getattr(decided, name)[place] for name in Plan.__dataclass_fields__ if name != "state"
+        name: getattr(decided, name)[place]
+        for name in Plan.__dataclass_fields__
+        if name not in _WHOLE
     }
-    return Plan(**rows, state=decided.state)
+    return Plan(**rows, state=decided.state, recall=decided.recall)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from adapter.codec import MAX_BYTES, CodecError, pack, unpack
+from adapter.codec import MAX_BYTES, SAVED, CodecError, pack, unpack
 
 
 class Color(IntEnum):
@@ -218,3 +218,13 @@ def test_forged_content_is_refused(data):
 def test_a_bomb_is_not_unpacked():
     with pytest.raises(CodecError, match="more than"):
         unpack(forged(bytes(MAX_BYTES + 10)), Record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partly:
+    kept: int
+    spared: object = field(default=None, metadata={SAVED: False})
+
+
+def test_what_can_be_computed_again_is_not_written():
+    assert unpack(pack(Partly(kept=3, spared=object())), Partly) == Partly(kept=3)
