@@ -46,7 +46,7 @@ from .demand import replica_offered_rate_rps
 from .records import Readings, Reason, ReplicaState, Snapshot
 from .schedule import Standby, standby
 
-__all__ = ["Analysis", "Memory", "analyze"]
+__all__ = ["Analysis", "Memory", "analyze", "unseen"]
 
 # vLLM's own defaults, for engines that don't export theirs.
 DEFAULT_MAX_BATCH_SIZE = 256.0
@@ -468,9 +468,17 @@ def _reading_age_s(snapshot: Snapshot, replicas: _Replicas, variants: VariantTab
 
     A replica that is silent makes its variant partial, not old: what the others report
     is still fresh, and the guard against scaling down is the flag. A variant without
-    replicas needs no engine reading.
+    replicas needs no engine reading; one of which nobody knows whether it has any is no
+    such variant.
     """
     age = np.full(replicas.count, np.inf)
     read = np.isfinite(snapshot.replica_age_s)
     np.minimum.at(age, replicas.variant[read], snapshot.replica_age_s[read])
-    return np.where(variants.ready_replicas == 0, np.where(np.isinf(age), 0.0, age), age)
+    without = (variants.ready_replicas == 0) & ~unseen(snapshot)
+    return np.where(without, np.where(np.isinf(age), 0.0, age), age)
+
+
+def unseen(snapshot: Snapshot) -> BoolArray:
+    """Return the variants of which neither the count nor any replica is known."""
+    listed = np.bincount(snapshot.replica_variant, minlength=len(snapshot.variants))
+    return np.asarray((snapshot.current_replicas < 0) & (listed == 0))

@@ -182,8 +182,10 @@ class Model(Section):
 class TargetRef(Section):
     """A scale target in the variant's namespace."""
 
+    api_version: Name = "apps/v1"
     kind: Name = "Deployment"
     name: Name
+    service: str = ""  # whose endpoints are its replicas
 
 
 class Variant(Section):

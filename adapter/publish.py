@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from optimizer import Binding, BoolArray, FloatArray, IntArray, Plan, Trust
 
-from .analyze import Analysis
+from .analyze import Analysis, unseen
 from .catalog import Catalog
 from .guard import Brake, Guarded
 from .records import Publication, Reason, ReplicaState, Snapshot, TickReport
@@ -208,8 +208,13 @@ def _messages(snapshot: Snapshot, doubt: NDArray[np.uint8], troubled: BoolArray)
     listed: dict[int, list[int]] = {}
     for replica in np.flatnonzero(troubled[snapshot.replica_variant]):
         listed.setdefault(int(snapshot.replica_variant[replica]), []).append(int(replica))
+    unknown = unseen(snapshot)
     for variant in np.flatnonzero(troubled):
-        messages[variant] = _trouble(snapshot, why, listed.get(int(variant), []))
+        messages[variant] = (
+            "neither its scale target nor any of its replicas is known"
+            if unknown[variant]
+            else _trouble(snapshot, why, listed.get(int(variant), []))
+        )
     return tuple(messages)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..kube.fields import count_at, items_at, mapping_at, text_at, texts_at
 
-__all__ = ["PORT_ANNOTATION", "engine_container", "metrics_url"]
+__all__ = ["METRICS_NAMES", "PORT_ANNOTATION", "engine_container", "metrics_url"]
 
 PORT_ANNOTATION = "wva.llm-d.ai/metrics-port"
-_METRICS_NAMES = ("metrics", "http-metrics")
+METRICS_NAMES = ("metrics", "http-metrics")
 _ENGINES = ("vllm", "sglang")
 _DEFAULT_PORTS = {"sglang": 30000}
 _DEFAULT_PORT = 8000
@@ -55,7 +55,7 @@ def _port(pod: Mapping[str, Any], notes: Mapping[str, Any]) -> int:
     for key in (PORT_ANNOTATION, "prometheus.io/port"):
         if (number := _number(text_at(notes, key), named)) is not None:
             return number
-    for name in _METRICS_NAMES:
+    for name in METRICS_NAMES:
         if name in named:
             return named[name]
     return _engine_port(engine_container(containers), named)

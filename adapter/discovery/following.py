@@ -12,6 +12,7 @@ from ..config import Settings
 from ..records import Circumstances, Reason, Snapshot
 from .standing import Standing
 from .view import ClusterView
+from .workloads import NamedTarget
 from .world import World, join
 
 __all__ = ["Cluster", "ClusterFollower"]
@@ -25,6 +26,10 @@ class Cluster(Protocol):
 
     def view(self) -> ClusterView:
         """Return the cluster as it is known now."""
+        ...
+
+    def want(self, targets: frozenset[NamedTarget]) -> None:
+        """Follow these scale targets, too."""
         ...
 
 
@@ -60,6 +65,7 @@ class ClusterFollower:
             if before is not None and world.settings == before.settings:
                 world = replace(world, settings=before.settings)
             self._note(world, now_s)
+            self._cluster.want(world.named)
             self._world, self._joined_of, self._joined_s = world, (settings, view.version), now_s
         return self._world.settings, self._world.sighting
 

@@ -25,6 +25,7 @@ class Replicas:
     reachable: int | None  # how many there can be now; None: nothing says
     stuck: str  # why there can't be more, with an example; "" if nothing keeps them
     node: str  # where one of them runs
+    accelerators: tuple[str, int] = ("", 0)  # that the pods of one replica ask for
 
 
 def group_pods(pods: Iterable[Pod]) -> PodsByOwner:
@@ -37,9 +38,23 @@ def group_pods(pods: Iterable[Pod]) -> PodsByOwner:
 
 
 def replicas_of(
-    namespace: str, variant: str, workload: Workload | None, pods: list[Pod] | None
+    namespace: str,
+    variant: str,
+    workload: Workload | None,
+    pods: list[Pod] | None,
+    *,
+    absent: int = 0,
 ) -> Replicas:
-    """Return a variant's replicas; `pods` is None where pods can't be listed."""
+    """Return a variant's replicas.
+
+    Parameters
+    ----------
+    pods : list of Pod or None
+        None where pods can't be listed.
+    absent : int
+        How many a target has that isn't known and has no pods: 0 where it isn't there, -1
+        where it can't be read.
+    """
     current, ready = _counts(workload)
     asked = workload.wanted if workload is not None else -1
     if pods is None:
@@ -62,13 +77,19 @@ def replicas_of(
     return Replicas(
         groups=tuple(groups),
         pods=tuple(pod.name for pod in pods),
-        current=current if workload is not None else len(groups),
+        current=current if workload is not None else len(groups) or absent,
         asked=asked,
         ready=serving if workload is None else min(serving, current),
         reachable=len(groups) - len(stuck) + 1 if stuck else None,
         stuck=_why(stuck),
         node=next((pod.node for pod in pods if pod.node), ""),
+        accelerators=_asked_for(next(iter(members.values()), [])),
     )
+
+
+def _asked_for(members: list[Pod]) -> tuple[str, int]:
+    resource = next((pod.accelerators[0] for pod in members if pod.accelerators[0]), "")
+    return resource, sum(pod.accelerators[1] for pod in members)
 
 
 def _counts(workload: Workload | None) -> tuple[int, int]:

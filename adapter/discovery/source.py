@@ -17,10 +17,11 @@ from ..kube.transport import KubeTransport
 from ..kube.watch import Pace, Watched
 from .autoscalers import Hpa, ScaledObject, reduce_hpa, reduce_scaled_object
 from .declarations import Problem, VariantAutoscaling, reduce_variant
+from .named_targets import NamedTargets
 from .nodes import Node, Quota, reduce_node, reduce_quota
 from .pods import Owner, Pod, reduce_pod
 from .view import ClusterView
-from .workloads import Workload, reduce_workload
+from .workloads import NamedTarget, Workload, reduce_workload
 
 __all__ = ["ClusterSource", "cluster_source"]
 
@@ -63,6 +64,11 @@ def _workloads(kind: str) -> Callable[[Mapping[str, Any]], Workload | None]:
     return partial(reduce_workload, kind=kind)
 
 
+_WORKLOADS = {
+    "deployments": "Deployment",
+    "stateful_sets": "StatefulSet",
+    "groups": "LeaderWorkerSet",
+}
 _KINDS = (
     _Kind("hpas", "/apis/autoscaling/v2", "horizontalpodautoscalers", reduce_hpa),
     _Kind("scaled_objects", "/apis/keda.sh/v1alpha1", "scaledobjects", reduce_scaled_object),
@@ -97,6 +103,7 @@ class ClusterSource:
             ]
             for kind in _KINDS
         }
+        self._named = NamedTargets(transport, pace=pace)
         self._stamp: tuple[Any, ...] = ()
         self._view = ClusterView(workloads={})
 
@@ -105,6 +112,11 @@ class ClusterSource:
         async with asyncio.TaskGroup() as group:
             for watched in self._all():
                 group.create_task(watched.run())
+            group.create_task(self._named.run())
+
+    def want(self, targets: frozenset[NamedTarget]) -> None:
+        """Follow these scale targets and Services as well, and no others of their kinds."""
+        self._named.want(targets)
 
     async def first(self, timeout_s: float = FIRST_S) -> None:
         """Wait until everything has been asked for once, well or not."""
@@ -115,7 +127,8 @@ class ClusterSource:
 
     def view(self) -> ClusterView:
         """Return the cluster as it is known now: the same object until something changes."""
-        stamp = tuple((watched.version, watched.problem) for watched in self._all())
+        watched = tuple((watched.version, watched.problem) for watched in self._all())
+        stamp = (watched, self._named.stamp())
         if stamp != self._stamp:
             self._stamp = stamp
             self._view = self._look(self._view.version + 1)
@@ -125,8 +138,8 @@ class ClusterSource:
         return [watched for sets in self._sets.values() for watched in sets]
 
     def _look(self, version: int) -> ClusterView:
-        workloads: dict[tuple[str, Owner], Workload] = {}
-        for name in ("deployments", "stateful_sets", "groups"):
+        workloads: dict[tuple[str, Owner], Workload] = self._named.workloads()
+        for name in _WORKLOADS:
             for each in self._known(name) or ():
                 workloads[(each.namespace, each.owner)] = each
         hpas: tuple[Hpa, ...] = self._known("hpas") or ()
@@ -141,6 +154,9 @@ class ClusterSource:
             scaled_objects=scaled,
             variants=variants,
             workloads=workloads,
+            listed=frozenset(kind for name, kind in _WORKLOADS.items() if self._may_list(name)),
+            unread=self._named.faults(),
+            placed=self._named.pods({(pod.namespace, pod.name): pod for pod in pods or ()}),
             pods=pods,
             nodes=nodes,
             quotas=quotas,
@@ -152,13 +168,18 @@ class ClusterSource:
         lists = [each.objects for each in self._sets[name] if each.objects is not None]
         return tuple(one for objects in lists for one in objects.values()) if lists else None
 
+    def _may_list(self, name: str) -> bool:
+        """Return whether a workload that isn't known isn't there."""
+        return all(each.objects is not None or each.absent for each in self._sets[name])
+
     def _problems(self) -> list[Problem]:
-        return [
+        told = [
             Problem(source=f"kubernetes {each.path}", message=_consequence(name, each))
             for name, sets in self._sets.items()
             for each in sets
             if each.problem and not each.absent
         ]
+        return [*told, *self._named.problems()]
 
 
 def _consequence(name: str, watched: Watched[Any]) -> str:

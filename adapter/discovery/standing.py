@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .autoscalers import Hpa, Target
 from .nodes import types_by_node
+from .pods import Pod
 from .replicas import PodsByOwner, Replicas, group_pods, replicas_of
 from .view import ClusterView
 from .workloads import Workload
@@ -53,9 +54,29 @@ class Sight:
 
     def replicas(self, namespace: str, name: str, target: Target) -> Replicas:
         """Return the replicas of a variant's target."""
-        owned = self.pods
-        mine = owned.get((namespace, (target.kind, target.name)), []) if owned is not None else None
-        return replicas_of(namespace, name, self.workload(namespace, target), mine)
+        place = (namespace, (target.kind, target.name))
+        mine: list[Pod] | None = None
+        if place in self.view.placed:
+            mine = list(self.view.placed[place])
+        elif self.pods is not None:
+            mine = self.pods.get(place, [])
+        absent = 0 if target.kind in self.view.listed else -1
+        workload = self.workload(namespace, target)
+        return replicas_of(namespace, name, workload, mine, absent=absent)
+
+    def fault(self, namespace: str, target: Target, service: str) -> str:
+        """Return what is amiss with a scale target, or with the Service that is named for it."""
+        place, workload = (namespace, (target.kind, target.name)), self.workload(namespace, target)
+        if place in self.view.unread:
+            return self.view.unread[place]
+        if workload is None and target.kind in self.view.listed:
+            return f"its scale target {target.kind} {target.name} isn't there"
+        if service and workload is not None and workload.ready and place not in self.view.placed:
+            return (
+                f"Service {service} has no endpoint, and {workload.ready} replicas are ready: "
+                "its pods are found by their owner instead"
+            )
+        return ""
 
     def standing(
         self, key: Key, source: str, target: Target, replicas: Replicas, *, hpa_ref: str | None

@@ -1,15 +1,21 @@
 """The cluster as it was known at one moment. Frozen."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from .autoscalers import Hpa, ScaledObject
 from .declarations import Problem, VariantAutoscaling
 from .nodes import Node, Quota
 from .pods import Owner, Pod
-from .workloads import Workload
+from .workloads import WATCHED_KINDS, Workload
 
 __all__ = ["ClusterView"]
+
+
+def _none() -> Any:
+    return field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,6 +27,9 @@ class ClusterView:
     scaled_objects: tuple[ScaledObject, ...] = ()
     variants: tuple[VariantAutoscaling, ...] = ()
     workloads: Mapping[tuple[str, Owner], Workload]
+    listed: frozenset[str] = WATCHED_KINDS  # kinds of workloads that could be listed
+    unread: Mapping[tuple[str, Owner], str] = _none()  # why a named target isn't
+    placed: Mapping[tuple[str, Owner], Sequence[Pod]] = _none()  # by target, named
     pods: tuple[Pod, ...] | None = None
     nodes: tuple[Node, ...] | None = None
     quotas: tuple[Quota, ...] | None = None

@@ -10,14 +10,36 @@ from .accelerator_requests import named_by, requested
 from .engine_ports import engine_container
 from .pods import Owner
 
-__all__ = ["Workload", "reduce_workload"]
+__all__ = ["WATCHED_KINDS", "NamedTarget", "Workload", "reduce_workload"]
 
+# Kinds that are watched for everybody; others are asked for by name.
+WATCHED_KINDS = frozenset({"Deployment", "StatefulSet", "LeaderWorkerSet"})
 _ENGINE_VARIABLES = ("VLLM_USE_V1",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedTarget:
+    """A scale target that has to be asked for by name."""
+
+    namespace: str
+    api_version: str
+    kind: str
+    name: str
+    service: str = ""  # whose endpoints are its replicas; "": its own selector's pods
+
+    @property
+    def owner(self) -> Owner:
+        """Return what its pods name as their owner."""
+        return (self.kind, self.name)
+
+    def needed(self) -> bool:
+        """Return whether nothing else that is watched says as much."""
+        return self.kind not in WATCHED_KINDS or bool(self.service)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What is kept of a Deployment, StatefulSet or LeaderWorkerSet."""
+    """What is kept of a Deployment, StatefulSet, LeaderWorkerSet or anything with a scale."""
 
     namespace: str
     owner: Owner  # its kind and name

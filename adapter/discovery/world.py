@@ -14,13 +14,14 @@ from ..config import Settings, Variant
 from .accelerator_names import accelerator_of
 from .autoscalers import Target
 from .declarations import Declaration, Problem, declared
+from .endpoint_slices import SERVICE_ANNOTATION
 from .inventory import bounded, free_of_others, supply_in_words
 from .model_names import known_class, known_model, one_class_per_model
 from .orders import read_orders
 from .replicas import Replicas
 from .standing import Key, Sight, Standing
 from .view import ClusterView
-from .workloads import Workload
+from .workloads import NamedTarget, Workload
 
 __all__ = ["World", "join"]
 
@@ -33,6 +34,7 @@ class World:
     sighting: Sighting
     standings: Mapping[Key, Standing]
     problems: tuple[Problem, ...]
+    named: frozenset[NamedTarget]  # targets that nothing else is watched for
 
 
 def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
@@ -68,6 +70,7 @@ def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
             if variant.key in joining.standings
         },
         problems=tuple(dict.fromkeys(reports)),
+        named=frozenset(each for each in joining.targets if each.needed()),
     )
 
 
@@ -83,15 +86,16 @@ class _Joining:
         self.models = dict(settings.models)
         self.replicas: dict[Key, Replicas] = {}
         self.standings: dict[Key, Standing] = {}
+        self.targets: list[NamedTarget] = []
 
     def place(self, variant: Variant) -> None:
         """Add a variant of the settings; the cluster's objects are asked where it names one."""
         self.variants.append(variant)
-        if variant.target_ref is not None:
-            kind, name = variant.target_ref.kind, variant.target_ref.name
-            target = Target(api_version="", kind=kind, name=name)
+        named = variant.target_ref
+        if named is not None:
+            target = Target(api_version=named.api_version, kind=named.kind, name=named.name)
             seen = self._cluster.replicas(*variant.key, target)
-            self._stand(variant, "settings", target, seen)
+            self._stand(variant, "settings", target, seen, service=named.service)
 
     def take(self, each: Declaration) -> None:
         """Add a declared variant, if the settings' rules allow what it says."""
@@ -103,7 +107,8 @@ class _Joining:
             self._reports.append(Problem(source=each.source, message=faults))
             return
         self.variants.append(variant)
-        self._stand(variant, each.source, each.target, seen)
+        service = each.notes.get(SERVICE_ANNOTATION, "")
+        self._stand(variant, each.source, each.target, seen, service=service)
         standing = self.standings[variant.key]
         self.standings[variant.key] = replace(
             standing,
@@ -111,10 +116,24 @@ class _Joining:
             fallback_risk=each.fallback_risk,
         )
 
-    def _stand(self, variant: Variant, source: str, target: Target, seen: Replicas) -> None:
+    def _stand(
+        self, variant: Variant, source: str, target: Target, seen: Replicas, *, service: str
+    ) -> None:
         self.replicas[variant.key] = seen
         self.standings[variant.key] = self._cluster.standing(
             variant.key, source, target, seen, hpa_ref=variant.hpa_ref
+        )
+        if fault := self._cluster.fault(variant.namespace, target, service):
+            whose = f"variant {'/'.join(variant.key)}" if source == "settings" else source
+            self._reports.append(Problem(source=whose, message=fault))
+        self.targets.append(
+            NamedTarget(
+                namespace=variant.namespace,
+                api_version=target.api_version,
+                kind=target.kind,
+                name=target.name,
+                service=service,
+            )
         )
 
     def _variant(self, each: Declaration, seen: Replicas) -> Variant:
@@ -124,8 +143,6 @@ class _Joining:
             self._reports.append(Problem(source=each.source, message=message))
 
         workload = self._cluster.workload(each.namespace, each.target)
-        if workload is None:
-            report(f"its scale target {each.target.kind} {each.target.name} isn't there")
         orders = read_orders(
             each.notes, paused=each.paused, now_unix_s=self._now_unix_s, report=report
         )
@@ -137,8 +154,9 @@ class _Joining:
             namespace=each.namespace,
             model=known_model(each.model, workload, self.models),
             accelerator=accelerator_of(each.accelerator, workload, seen.node, kinds, settings),
-            accelerators_per_replica=_per_replica(workload),
-            accelerator_resource=workload.accelerators[0] if workload is not None else "",
+            accelerators_per_replica=_per_replica(workload, seen),
+            accelerator_resource=(workload.accelerators[0] if workload is not None else "")
+            or seen.accelerators[0],
             engine_arguments=workload.limits if workload is not None else (),
             cost_per_hour=each.cost_per_hour,
             min_replicas=least,
@@ -174,10 +192,12 @@ def _floor(each: Declaration, report: Callable[[str], None]) -> int:
     return 1
 
 
-def _per_replica(workload: Workload | None) -> int:
+def _per_replica(workload: Workload | None, seen: Replicas) -> int:
+    """Return the accelerators of one replica: of the template, else of a pod, else by command."""
     if workload is None:
-        return 1
-    return workload.accelerators[1] or workload.arguments.accelerators_per_replica
+        return seen.accelerators[1] or 1
+    asked = workload.accelerators[1] or seen.accelerators[1]
+    return asked or workload.arguments.accelerators_per_replica
 
 
 def _sighting(replicas: Mapping[Key, Replicas]) -> Sighting:

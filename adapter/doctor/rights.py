@@ -35,6 +35,7 @@ BASE = (
     Need("apps", "statefulsets", READ, "current replicas and GPUs aren't known"),
     Need("leaderworkerset.x-k8s.io", "leaderworkersets", READ, "groups of pods aren't known"),
     Need("", "pods", READ, "engines aren't found"),
+    Need("discovery.k8s.io", "endpointslices", READ, "pods behind a named Service aren't found"),
     Need("", "nodes", READ, "accelerators aren't counted: no limit but the settings'"),
     Need("", "resourcequotas", READ, "quotas aren't known"),
     Need("", "events", ("create", "patch"), "nothing is told with events"),

@@ -27,7 +27,7 @@ SHORT_S = 5.0
 
 
 class Pace:
-    """How long watches last, and how long is waited after faults. [s]
+    """How long watches last, how often is read what can't be watched, the wait after faults. [s]
 
     Pauses double from `first_s` to `most_s`, each between half and the whole of it, so that
     adapters that lost the API server together don't come back together.
@@ -40,9 +40,10 @@ class Pace:
         watch_s: float = 290.0,
         first_s: float = 0.5,
         most_s: float = 30.0,
+        look_s: float = 5.0,
     ) -> None:
         self._random = random
-        self.watch_s = watch_s
+        self.watch_s, self.look_s = watch_s, look_s
         self._first_s, self._most_s = first_s, most_s
 
     def pause_s(self, failures: int) -> float:

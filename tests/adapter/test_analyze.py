@@ -112,6 +112,12 @@ def test_a_model_without_replicas_has_a_rate_of_zero(catalog):
     assert math.isnan(demand(run(catalog, [], current=[0, -1])))  # not known is not zero
 
 
+def test_a_variant_that_nobody_knows_is_not_one_without_replicas(catalog):
+    known, unknown = run(catalog, [], current=[0, -1]).reading_age_s
+    assert known == 0.0
+    assert math.isinf(unknown)  # refused: HPA keeps what it has
+
+
 def test_starting_replicas_are_neither_silent_nor_saturated(catalog):
     got = run(
         catalog,

@@ -11,6 +11,7 @@ from adapter.external_metrics.request import EXPLANATIONS
 from adapter.publish import SERVED_METRICS
 from tests.helpers.manifests import OBJECTS, installed, name_of, objects, read, rendered, the
 
+BY_NAME_ALONE = "endpointslices"  # of Services that a variant names
 ROLES = [p for p in OBJECTS if read(p)["kind"] in {"Role", "ClusterRole"}]
 # What only changes under a name, so that nothing else of its kind is in reach.
 BY_NAME = {"secrets", "configmaps", "leases", "apiservices", "clusterroles"}
@@ -69,7 +70,9 @@ def test_no_role_reads_secrets_of_other_namespaces() -> None:
 
 
 def test_people_may_read_every_served_metric_and_its_reasons_and_nothing_else() -> None:
-    (view,) = [role for name, role in objects("ClusterRole") if name.startswith("examples/")]
+    (view,) = [
+        role for name, role in objects("ClusterRole") if name == "examples/cluster-role-view.yaml"
+    ]
     assert {rule.pop("apiGroups")[0] for rule in view["rules"]} == {"external.metrics.k8s.io"}
     assert view["rules"] == [
         {"resources": list(SERVED_METRICS), "verbs": ["list"]},
@@ -110,7 +113,7 @@ def test_what_is_watched_may_be_watched_and_nothing_else() -> None:
         for resource in rule.get("resources", [])
         if "watch" in rule["verbs"]
     }
-    assert watchable == {kind.resource for kind in WATCHED}
+    assert watchable == {kind.resource for kind in WATCHED} | {BY_NAME_ALONE}
 
 
 def test_one_namespace_needs_roles_alone() -> None:
@@ -124,7 +127,7 @@ def test_one_namespace_needs_roles_alone() -> None:
     settings = parse_settings(config_map["data"]["settings.yaml"])
     assert settings.kubernetes.namespaces == ("default",)
     assert (settings.api.auth, settings.api.host) == ("none", "127.0.0.1")
-    watched = {kind.resource for kind in WATCHED if kind.namespaced}
+    watched = {kind.resource for kind in WATCHED if kind.namespaced} | {BY_NAME_ALONE}
     (role,) = [o for o in found if o["metadata"]["name"] == "wva-variants" and "rules" in o]
     (wide,) = [r for r in installed("ClusterRole") if r["metadata"]["name"] == "wva"]
     assert rights(role) == {

@@ -22,12 +22,16 @@ class Cluster:
 
     def __init__(self) -> None:
         self.now = ClusterView(workloads={})
+        self.wanted = frozenset()
 
     def show(self, *objects) -> None:
         self.now = replace(view(*objects), version=self.now.version + 1)
 
     def view(self) -> ClusterView:
         return self.now
+
+    def want(self, targets) -> None:
+        self.wanted = targets
 
 
 @pytest.fixture

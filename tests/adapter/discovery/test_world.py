@@ -201,6 +201,18 @@ def test_the_settings_come_before_every_object():
     assert "the settings declare variant chat already" in told(joined)
 
 
+def test_a_target_that_can_not_be_read_is_not_at_zero():
+    follower = hpa()
+    follower["spec"]["scaleTargetRef"] |= {"apiVersion": "argoproj.io/v1", "kind": "Rollout"}
+    joined = world(follower)
+    assert (joined.sighting.current[KEY], joined.sighting.ready[KEY]) == (-1, 0)
+    assert world(hpa()).sighting.current[KEY] == 0  # a Deployment that isn't there
+    seen = replace(view(hpa()), listed=frozenset())
+    unread = join(parse_settings(""), seen, now_unix_s=NOW_S)
+    assert unread.sighting.current[KEY] == -1
+    assert "isn't there" not in told(unread)
+
+
 def test_the_settings_may_name_somebody_elses_target():
     joined = world(
         hpa("theirs", model=None, target="chat", tolerance="0.05"),
