@@ -145,11 +145,20 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain = commands.add_parser(
         "explain",
         help="why a variant has the number it has",
-        description="Ask a running adapter for the inputs, bounds and reasons of a decision.",
+        description="Ask a running adapter for the inputs, bounds and reasons of a decision: the "
+        "one of the kubeconfig's cluster, through the API server, or one at --url. Without a "
+        "variant, list those that you may see.",
+        epilog="examples:\n"
+        "  wva explain team-a/llama-8b-h100\n"
+        "  wva explain team-a/            all of a namespace\n"
+        "  wva explain llama --url https://127.0.0.1:8443 --ca-file state/ca.crt\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    explain.add_argument("variant", metavar="[NAMESPACE/]VARIANT")
+    explain.add_argument("variant", metavar="[NAMESPACE/]VARIANT", nargs="?")
     explain.add_argument(
-        "--url", default="https://127.0.0.1:8443", help="where the adapter serves its API"
+        "--url",
+        help="where an adapter serves its API (default: the kubeconfig's cluster, else "
+        "https://127.0.0.1:8443)",
     )
     explain.add_argument("--ca-file", type=Path, help="CA certificate of the adapter")
     explain.add_argument("--token-file", type=Path, help="bearer token to authenticate with")

@@ -1,50 +1,50 @@
 """`wva explain`: ask a running adapter why a variant has the number it has."""
 
 import argparse
+import asyncio
 import json
-import ssl
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Any
 
-import httpx
+from adapter.errors import ConfigError
+from adapter.explain import to_text
+from adapter.external_metrics.overview import overview_text
 
-from adapter.errors import AdapterError
+from .explanations import Asked, directly, through_api_server
 
-__all__ = ["AnswerError", "run"]
+__all__ = ["run"]
 
-TIMEOUT_S = 10.0
-
-
-class AnswerError(AdapterError):
-    """The adapter can't be reached, or answered with an error."""
+# Where an adapter without a cluster serves its API.
+LOCAL = "https://127.0.0.1:8443"
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the explanation as text, or as JSON where that is asked for."""
-    namespace, _, name = options.variant.rpartition("/")
-    url = f"{options.url.rstrip('/')}/explain/{quote(namespace or 'default')}/{quote(name)}"
-    accept = "application/json" if options.json else "text/plain"
-    answer = _get(url, accept=accept, options=options)
-    print(json.dumps(answer.json(), indent=2) if options.json else answer.text.rstrip())
+    asked = Asked.parse(options.variant)
+    document = _document(options, asked)
+    if options.json:
+        print(json.dumps(document, indent=2))
+    else:
+        text = to_text(document) if asked.variant else overview_text(document)
+        print(text.rstrip())
     return 0
 
 
-def _get(url: str, *, accept: str, options: argparse.Namespace) -> httpx.Response:
-    headers = {"accept": accept}
-    if options.token_file is not None:
-        headers["authorization"] = f"Bearer {options.token_file.read_text().strip()}"
-    try:
-        context = ssl.create_default_context(cafile=options.ca_file)
-        answer = httpx.get(url, headers=headers, verify=context, timeout=TIMEOUT_S)
-    except (httpx.HTTPError, OSError) as exc:
-        raise AnswerError(f"no answer from {url}: {exc}; --url and --ca-file say where") from exc
-    if answer.is_error:
-        raise AnswerError(f"{url} answered {answer.status_code}: {_message(answer)}")
-    return answer
+def _document(options: argparse.Namespace, asked: Asked) -> Mapping[str, Any]:
+    """Return the answer: of the URL, else of the cluster, else of an adapter on this machine."""
+    if options.url is None and options.ca_file is None and options.token_file is None:
+        # Half a second of imports that only a cluster needs.
+        from adapter.kube.kubeconfig import context_namespace
+        from adapter.kube.transport import connect
 
+        async def ask() -> Mapping[str, Any]:
+            async with connect() as transport:
+                return await through_api_server(transport, asked, namespace=context_namespace())
 
-def _message(answer: httpx.Response) -> str:
-    """Return the message of a Kubernetes Status, else the body as it came."""
-    try:
-        return str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text.strip()[:500]
+        try:
+            return asyncio.run(ask())
+        except ConfigError:
+            pass  # no cluster: an adapter that runs here
+    return directly(
+        options.url or LOCAL, asked, ca_file=options.ca_file, token_file=options.token_file
+    )

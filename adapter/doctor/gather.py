@@ -10,6 +10,7 @@ from ..errors import KubeApiError, KubeError
 from ..kube.transport import KubeTransport
 from .evidence import ADAPTER, API_SERVICE, Evidence, Object, Seen, SeenList, Target, Unread, dig
 from .followers import target_of, variant_of
+from .pages import explanations_of
 from .reviews import review_rights
 from .variants import followers
 
@@ -17,6 +18,7 @@ __all__ = ["gather"]
 
 AT_ONCE = 8
 PAGE = "500"
+HEALTH_PORT = 8080  # of the container, in our manifests
 EXTERNAL_METRICS = "/apis/external.metrics.k8s.io/v1beta1"
 GROUPS = {  # of kinds that a reference may name without an apiVersion
     "Deployment": "apps/v1",
@@ -102,13 +104,33 @@ class _Look:
         variants = sorted({(_namespace(one), variant_of(one)) for one in followers(seen)})
         owner = dig(seen.api_service, "spec", "service", default={})
         if seen.deployment is not None and owner.get("namespace") != seen.namespace:
-            words = Unread("the API server doesn't lead to the adapter (KEDA doesn't need it to)")
-            return dict.fromkeys(variants, words)
+            return await self._from_pods(seen, variants)
         if seen.deployment is None and not owner:
             return dict.fromkeys(variants)
         paths = [f"{EXTERNAL_METRICS}/namespaces/{ns}/explanations/{name}" for ns, name in variants]
         found = await asyncio.gather(*map(self.one, paths))
         return dict(zip(variants, found, strict=True))
+
+    async def _from_pods(
+        self, seen: Evidence, variants: list[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], Seen]:
+        """Return what the pods' own pages say, through the API server's proxy.
+
+        That is where an adapter is asked which the API server doesn't lead to, in KEDA's way.
+        """
+        told: dict[tuple[str, str], Object] = {}
+        pods = () if isinstance(seen.pods, Unread) else seen.pods
+        reason = "" if pods else "no pod of the adapter is there to ask"
+        for pod in pods:
+            name = dig(pod, "metadata", "name")
+            path = f"/api/v1/namespaces/{seen.namespace}/pods/{name}:{HEALTH_PORT}/proxy/metrics"
+            try:
+                async with self._places:
+                    told |= explanations_of(await self._transport.text(path))
+            except (KubeError, ValueError) as exc:
+                reason = f"a pod's metrics can't be read: {exc}"
+        absent = Unread(reason) if reason else None
+        return {variant: told.get(variant, absent) for variant in variants}
 
 
 def _namespace(content: Object) -> str:

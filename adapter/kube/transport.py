@@ -98,11 +98,18 @@ class KubeTransport:
             content_type=content_type,
             timeout_s=self.timeout_s if timeout_s is None else timeout_s,
         )
-        try:
-            raw = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise KubeUnavailableError(f"{method} {path}: {_words(exc)}") from exc
-        return Answer(_parsed(raw), response.headers)
+        return Answer(_parsed(await _read(response, f"{method} {path}")), response.headers)
+
+    async def text(self, path: str) -> str:
+        """Return what a path answers that is no JSON: a page that the API server proxies.
+
+        Raises
+        ------
+        KubeError
+            As `call`.
+        """
+        response = await self._request("GET", path, timeout_s=self.timeout_s, accept="text/plain")
+        return (await _read(response, f"GET {path}")).decode(errors="replace")
 
     async def authorization(self) -> str:
         """Return the Authorization header that this process shows, "" if it shows none."""
@@ -150,13 +157,14 @@ class KubeTransport:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
     ) -> aiohttp.ClientResponse:
         """Send one request; return the response once its head says that it succeeded."""
         request = await self._client.param_serialize(
             method=method,
             resource_path=path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": JSON, "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )
@@ -169,6 +177,13 @@ class KubeTransport:
             raise KubeUnavailableError(f"{method} {path}: {_words(exc)}") from exc
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+async def _read(response: aiohttp.ClientResponse, what: str) -> bytes:
+    try:
+        return await response.read()
+    except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+        raise KubeUnavailableError(f"{what}: {_words(exc)}") from exc
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -63,6 +63,8 @@ class Cluster:
             allowed = asked["resource"] not in self.denied
             return web.json_response({"status": {"allowed": allowed}}, status=201)
         document = self.documents.get(request.path)
+        if isinstance(document, str):
+            return web.Response(text=document, content_type="text/plain")
         if request.path == HPAS and document is not None:
             return web.json_response(self._page(document, request.query.get("continue", "")))
         if document is None:
@@ -158,6 +160,27 @@ async def test_with_keda_the_api_server_is_not_asked_for_reasons(cluster: Cluste
     cluster.documents[path] = api_service("keda-operator-metrics-apiserver", "keda")
     await look(cluster)
     assert ("GET", EXPLANATION) not in cluster.requests
+
+
+async def test_with_keda_the_leaders_own_page_tells_of_signals(cluster: Cluster) -> None:
+    path = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+    cluster.documents[path] = api_service("keda-operator-metrics-apiserver", "keda")
+    pods = "/api/v1/namespaces/wva-system/pods"
+    cluster.documents[pods] = {"items": [{"metadata": {"name": n}} for n in ("wva-a", "wva-b")]}
+    cluster.documents[f"{pods}/wva-a:8080/proxy/metrics"] = "wva_leader 0\n"
+    labels = 'variant_name="llama-8b-h100",namespace="default",accelerator_type="H100"'
+    cluster.documents[f"{pods}/wva-b:8080/proxy/metrics"] = (
+        f'wva_leader 1\nwva_decision_freshness{{{labels},state="held"}} 1\n'
+        f'wva_decision_freshness{{{labels},state="fresh"}} 0\n'
+    )
+    (signals,) = [f for f in complaints(await look(cluster)) if f.check == "signals"]
+    assert (signals.level, signals.message) == (Level.WARN, "held, rises and doesn't fall: ")
+    cluster.documents[f"{pods}/wva-b:8080/proxy/metrics"] = "wva_leader 1\n"
+    (signals,) = [f for f in complaints(await look(cluster)) if f.check == "signals"]
+    assert "doesn't know this variant" in signals.message
+    cluster.refused = {f"{pods}/wva-b:8080/proxy/metrics": 403}
+    (signals,) = [f for f in complaints(await look(cluster)) if f.check == "signals"]
+    assert (signals.level, "not for you" in signals.message) == (Level.SKIP, True)
 
 
 async def test_unreachable_cluster_is_an_error_not_a_finding(cluster: Cluster) -> None:
