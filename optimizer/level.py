@@ -203,7 +203,11 @@ def _purest(mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray) -> I
 
 
 def _risen(mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray) -> FloatArray:
-    """Return the purest mean above the first longer one that it clearly exceeds, else NaN."""
+    """Return the purest mean above the first longer one that it clearly exceeds, else NaN.
+
+    Where a shorter mean lies clearly below a longer one, that one and all beyond it hold what
+    was before a fall: a rise that they show is over.
+    """
     risen = np.full(len(mean), np.nan)
     searching, row = np.isfinite(mean[:, 0]), np.arange(len(mean))
     for scale in range(1, mean.shape[1]):
@@ -211,7 +215,7 @@ def _risen(mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray) -> Fl
         best = above.argmax(axis=1)
         clear = searching & (above[row, best] > SIGMAS_UP)
         risen[clear] = mean[row, best][clear]
-        searching &= ~clear
+        searching &= ~clear & (above.min(axis=1) > -SIGMAS)
     return risen
 
 

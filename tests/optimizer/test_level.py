@@ -110,3 +110,16 @@ def test_a_steady_load_has_no_rise():
     _, seen = watched(poisson(10.0, ticks=960))
     lifted = [(level.risen_rps > 1.1 * level.rate_rps).mean() for level in seen[120:]]
     assert np.mean(lifted) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("rise", "after"),
+    [pytest.param(10.0, 4.0, id="10-to-4"), pytest.param(40.0, 12.0, id="40-to-12")],
+)
+def test_a_rise_that_has_fallen_again_is_over(rise, after):
+    """Long means still lie above longer ones; the newest say that nothing of it is left."""
+    hour = [poisson(2.0, ticks=360), poisson(rise, ticks=120, seed=2)]
+    _, seen = watched(np.concatenate([*hour, poisson(after, ticks=36, seed=3)]))
+    bought = np.array([level.risen_rps for level in seen[-24:]])
+    assert (bought.max(axis=0) < 0.5 * (rise + after)).all()
+    assert np.median(bought[-1]) < 1.2 * after
