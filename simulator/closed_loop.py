@@ -1,8 +1,13 @@
-"""A scenario under a policy: the closed loop, from the first request to the last answer."""
+"""A scenario under a policy: the closed loop, from the first request to the last answer.
+
+What comes before a scenario's first moment, its lead-in, is played like the rest: every
+policy starts from what it would be doing anyway, having seen as much of the load as an
+installation that runs. Nothing of it is judged or paid for.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias, TypeVar
 
 from .demand import Demand
 from .scenario import Scenario
@@ -12,6 +17,8 @@ from .world import Action, Sample, Usage, World
 __all__ = ["Policy", "PolicyFactory", "Run", "play"]
 
 DRAIN_STEP_S = 5.0
+
+Moment = TypeVar("Moment", Action, Sample)
 
 
 class Policy(Protocol):
@@ -32,7 +39,10 @@ PolicyFactory: TypeAlias = Callable[[World], Policy]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
-    """What one run came to. Usage is that of the scenario's duration, without the drain."""
+    """What one run came to; time 0 is the end of the lead-in.
+
+    Usage is that of the scenario's duration, without lead-in and drain.
+    """
 
     scenario: Scenario
     policy: str
@@ -53,27 +63,37 @@ def play(
     compiled: bool | None = None,
 ) -> Run:
     """Run `scenario` under the policy that `factory` makes, and see every request to its end."""
-    world = World(scenario, seed=seed, compiled=compiled)
+    lead_s = scenario.lead_in_s
+    world = World(scenario.led_in(), seed=seed, compiled=compiled)
     policy = factory(world)
-    while world.now_s < scenario.duration_s:
-        until_s = min(max(policy.next_s, world.now_s), scenario.duration_s)
-        world.advance(until_s)
-        if policy.next_s <= world.now_s < scenario.duration_s:
-            policy.act(world)
-    world.finish()
-    usage = tuple(world.usage)
-    world.usage = [Usage() for _ in world.variants]
+    _run(world, policy, until_s=lead_s)
+    before = world.used()
+    end_s = world.scenario.duration_s
+    _run(world, policy, until_s=end_s)
+    usage = tuple(all_.since(lead) for all_, lead in zip(world.used(), before, strict=True))
     actions, samples = tuple(world.actions), tuple(world.samples)
-    end_s = scenario.duration_s + scenario.drain_s
-    while world.now_s < end_s and any(s.queued or s.in_flight for s in world.services):
-        world.advance(min(world.now_s + DRAIN_STEP_S, end_s))
+    drained_s = end_s + scenario.drain_s
+    while world.now_s < drained_s and any(s.queued or s.in_flight for s in world.services):
+        world.advance(min(world.now_s + DRAIN_STEP_S, drained_s))
     return Run(
         scenario=scenario,
         policy=name,
         seed=seed,
-        demand=world.demand,
-        outcomes=tuple(service.outcomes() for service in world.services),
+        demand=tuple(each.since(lead_s) for each in world.demand),
+        outcomes=tuple(service.outcomes().since(lead_s) for service in world.services),
         usage=usage,
-        actions=actions,
-        samples=samples,
+        actions=_since(actions, lead_s),
+        samples=_since(samples, lead_s),
     )
+
+
+def _run(world: World, policy: Policy, *, until_s: float) -> None:
+    while world.now_s < until_s:
+        world.advance(min(max(policy.next_s, world.now_s), until_s))
+        if policy.next_s <= world.now_s < until_s:
+            policy.act(world)
+
+
+def _since(records: tuple[Moment, ...], start_s: float) -> tuple[Moment, ...]:
+    """Return the records from `start_s` on, on a clock that starts there."""
+    return tuple(replace(r, at_s=r.at_s - start_s) for r in records if r.at_s >= start_s)

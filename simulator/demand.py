@@ -30,6 +30,11 @@ class Demand:
     requests: Requests
     rate_rps: FloatArray  # at 0, 1, 2 ... s
 
+    def since(self, start_s: float) -> "Demand":
+        """Return what comes from `start_s` on, on a clock that starts there."""
+        first = round(start_s / GRID_S)
+        return Demand(requests=self.requests.since(start_s), rate_rps=self.rate_rps[first:])
+
 
 def draw_demand(workload: WorkloadSpec, random: np.random.Generator, *, end_s: float) -> Demand:
     """Return the requests that arrive before `end_s`."""

@@ -34,44 +34,42 @@ def met(outcomes: Outcomes, model: ModelSpec) -> BoolArray:
 def measure(run: Run) -> dict[str, float]:
     """Return a run's figures by name; NaN where there is nothing to measure."""
     scenario = run.scenario
-    judged = [o.arrival_s >= scenario.warm_up_s for o in run.outcomes]
     good = [met(o, m) for o, m in zip(run.outcomes, scenario.models, strict=True)]
     online = [m.kind == "online" for m in scenario.models]
-    span_s = scenario.duration_s - scenario.warm_up_s
-    offered = sum(int(j.sum()) for j in judged)
-    served = sum(int((g & j).sum()) for g, j in zip(good, judged, strict=True))
-    failed = sum(int((~o.finished & j).sum()) for o, j in zip(run.outcomes, judged, strict=True))
+    offered = sum(len(o.status) for o in run.outcomes)
+    served = sum(int(g.sum()) for g in good)
+    failed = sum(int((~o.finished).sum()) for o in run.outcomes)
     return {
         "attainment": served / offered if offered else math.nan,
-        "worst_5_min": _worst(run, good, judged),
-        "goodput_rps": served / span_s,
+        "worst_5_min": _worst(run, good),
+        "goodput_rps": served / scenario.duration_s,
         "offered": float(offered),
         "failed": float(failed),
-        **_latencies(run, judged, online),
+        **_latencies(run, online),
         **_spending(run),
         **_restlessness(run),
     }
 
 
-def _worst(run: Run, good: Sequence[BoolArray], judged: Sequence[BoolArray]) -> float:
+def _worst(run: Run, good: Sequence[BoolArray]) -> float:
     """Return the least attainment over any five minutes of the clock."""
     count = math.ceil(run.scenario.duration_s / WORST_S)
     came, fine = np.zeros(count), np.zeros(count)
-    for outcomes, well, use in zip(run.outcomes, good, judged, strict=True):
-        at = np.minimum((outcomes.arrival_s[use] / WORST_S).astype(np.int64), count - 1)
+    for outcomes, well in zip(run.outcomes, good, strict=True):
+        at = np.minimum((outcomes.arrival_s / WORST_S).astype(np.int64), count - 1)
         came += np.bincount(at, minlength=count)
-        fine += np.bincount(at, weights=well[use], minlength=count)
+        fine += np.bincount(at, weights=well, minlength=count)
     share = np.divide(fine, came, out=np.full(count, np.nan), where=came > 0)
     return float(np.nanmin(share)) if np.isfinite(share).any() else math.nan
 
 
-def _latencies(run: Run, judged: Sequence[BoolArray], online: Sequence[bool]) -> dict[str, float]:
+def _latencies(run: Run, online: Sequence[bool]) -> dict[str, float]:
     """Return percentiles over the online requests that finished."""
     figures = {}
     for name in ("ttft_s", "itl_s"):
         values = [
-            getattr(o, name)[use & o.finished]
-            for o, use, own in zip(run.outcomes, judged, online, strict=True)
+            getattr(o, name)[o.finished]
+            for o, own in zip(run.outcomes, online, strict=True)
             if own
         ]
         joined = np.concatenate(values) if values else np.empty(0)

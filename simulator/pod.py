@@ -195,3 +195,8 @@ class Pod:
     engine: PodEngine | None = None
     generation: int = 0
     name: str = field(default="")
+
+    @property
+    def busy_s(self) -> float:
+        """For how long its engine has computed. [s]"""
+        return 0.0 if self.engine is None else float(self.engine.meters.sums[state.BUSY_S])

@@ -113,6 +113,18 @@ class WorkloadSpec(Section):
             )
         return self
 
+    def later(self, by_s: float) -> "WorkloadSpec":
+        """Return the same `by_s` later, with the first rate and phase until then."""
+        rate, phases = self.rate, self.phases
+        if rate is not None:
+            (_, first), *_ = rate.points
+            moved = tuple((at_s + by_s, value) for at_s, value in rate.points)
+            rate = rate.model_copy(update={"points": ((0.0, first), *moved)})
+        moved_phases = tuple(
+            phase.model_copy(update={"at_s": phase.at_s + by_s}) for phase in phases[1:]
+        )
+        return self.model_copy(update={"rate": rate, "phases": (*phases[:1], *moved_phases)})
+
 
 class ModelSpec(Section):
     """A model, what its users were promised, what they send, and how it is routed."""
@@ -224,7 +236,7 @@ class Scenario(Section):
     sources: tuple[str, ...] = ()
     duration_s: Positive
     drain_s: NonNegative = 300.0
-    warm_up_s: NonNegative = 0.0  # requests that arrive before it aren't judged
+    lead_in_s: NonNegative = 0.0  # before it, at the first moment's rate: learned from, not judged
     accelerators: dict[str, AcceleratorSpec]
     nodes: tuple[NodeSpec, ...] = ()
     models: tuple[ModelSpec, ...]
@@ -242,7 +254,31 @@ class Scenario(Section):
         served = {variant.model for variant in self.variants}
         if unserved := models - served:
             raise ValueError(f"no variant serves {', '.join(sorted(unserved))}")
+        if self.lead_in_s and any(model.workload.trace is not None for model in self.models):
+            raise ValueError("lead_in_s: a trace has no moments before its first")
         return self
+
+    def led_in(self) -> "Scenario":
+        """Return the scenario on a clock that starts with the lead-in: all later by its length."""
+        by_s = self.lead_in_s
+        if not by_s:
+            return self
+        return self.model_copy(
+            update={
+                "lead_in_s": 0.0,
+                "duration_s": self.duration_s + by_s,
+                "models": tuple(
+                    model.model_copy(update={"workload": model.workload.later(by_s)})
+                    for model in self.models
+                ),
+                "events": tuple(
+                    event.model_copy(
+                        update={"at_s": event.at_s + by_s, "until_s": event.until_s + by_s}
+                    )
+                    for event in self.events
+                ),
+            }
+        )
 
     @property
     def model_of(self) -> tuple[int, ...]:

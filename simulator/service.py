@@ -36,6 +36,13 @@ class Outcomes:
         """Who was served to the end."""
         return np.asarray(self.status == state.FINISHED)
 
+    def since(self, start_s: float) -> "Outcomes":
+        """Return those of requests that came from `start_s` on, on a clock that starts there."""
+        rows = self.arrival_s >= start_s
+        own = {name: getattr(self, name)[rows] for name in self.__slots__}
+        moved = {name: own[name] - start_s for name in ("arrival_s", "finish_s")}
+        return Outcomes(**{**own, **moved})
+
 
 class Service:
     """One model's gateway and pods. `law` is one of `serving_kernel`'s."""

@@ -134,6 +134,16 @@ class Requests:
     output_tokens: IntArray
     cached_tokens: IntArray
 
+    def since(self, start_s: float) -> "Requests":
+        """Return those from `start_s` on, on a clock that starts there."""
+        rows = self.arrival_s >= start_s
+        return Requests(
+            arrival_s=self.arrival_s[rows] - start_s,
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            cached_tokens=self.cached_tokens[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -8,14 +8,13 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from optimizer import IntArray
 from optimizer.errors import InvalidInputError
 
-from . import state
 from .demand import Demand, draw_demand
 from .nodes import NOWHERE, Nodes
 from .pod import Pod, PodEngine, PodState
@@ -66,6 +65,15 @@ class Usage:
     held_s: float = 0.0  # accelerators held: starting and draining pods, too
     busy_s: float = 0.0
     most: int = 0
+
+    def since(self, before: "Usage") -> "Usage":
+        """Return what was taken after `before`; the most stays that of all the time."""
+        return Usage(
+            wanted_s=self.wanted_s - before.wanted_s,
+            held_s=self.held_s - before.held_s,
+            busy_s=self.busy_s - before.busy_s,
+            most=self.most,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -182,10 +190,12 @@ class World:
             if self.now_s - self._sampled_s >= SAMPLE_S:
                 self._sample()
 
-    def finish(self) -> None:
-        """Count what still runs."""
+    def used(self) -> tuple[Usage, ...]:
+        """Return what was taken so far, what still runs included."""
+        usage = [replace(each) for each in self.usage]
         for pod in self.pods:
-            self._count_busy(pod)
+            usage[pod.variant].busy_s += pod.busy_s
+        return tuple(usage)
 
     # time
 
@@ -298,14 +308,10 @@ class World:
     def _stop(self, pod: Pod) -> None:
         if pod.engine is not None:
             self.services[self.model_of[pod.variant]].remove(pod, at_s=self.now_s)
-            self._count_busy(pod)
+            self.usage[pod.variant].busy_s += pod.busy_s
         pod.state = PodState.STOPPED
         self._nodes.free(pod.node, self.variants[pod.variant].accelerators_per_replica)
         self.pods.remove(pod)
-
-    def _count_busy(self, pod: Pod) -> None:
-        if pod.engine is not None:
-            self.usage[pod.variant].busy_s += float(pod.engine.meters.sums[state.BUSY_S])
 
     # what goes wrong
 

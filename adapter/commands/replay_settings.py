@@ -68,6 +68,7 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
                     "accelerators_per_replica": variant.accelerators_per_replica,
                     "min_replicas": variant.min_replicas,
                     "max_replicas": variant.max_replicas,
+                    "cold_start_s": variant.cold_start.mean_s or None,
                 }
                 for variant in scenario.variants
             ],

@@ -8,7 +8,7 @@ from simulator.policies.schedule import Fleet, cheapest_counts
 from simulator.policies.table import BASELINES, GRIDS, clairvoyant
 from simulator.summary import summarize
 
-from .replays import scenario
+from .replays import scenario, variant
 
 
 def figures(run):
@@ -95,3 +95,24 @@ def test_grids_are_of_policies_that_exist():
 def test_an_interval_is_students(values, mean, half_width):
     got = interval(np.array(values))
     np.testing.assert_allclose([got.mean, got.half_width], [mean, half_width], rtol=1e-6)
+
+
+def test_nothing_of_a_lead_in_is_judged_or_paid_for():
+    alone = figures(play(scenario(), "static", BASELINES["static"].factory, seed=1, compiled=False))
+    led = scenario(lead_in_s=120.0)
+    run = play(led, "static", BASELINES["static"].factory, seed=1, compiled=False)
+    found = figures(run)
+    assert found["cost"] == pytest.approx(alone["cost"])
+    assert found["replicas_mean"] == pytest.approx(8.0)
+    assert found["offered"] == len(run.demand[0].requests.arrival_s) == pytest.approx(120, rel=0.3)
+    assert run.outcomes[0].arrival_s.min() >= 0.0
+    assert run.samples[0].at_s >= 0.0
+    assert run.samples[-1].at_s <= 60.0
+
+
+def test_who_was_led_in_starts_from_what_it_had_come_to():
+    names = ("hpa-kv", "hpa-queue")
+    for name in names:
+        led = scenario(lead_in_s=600.0, variants=[variant("small-a", "A", initial_replicas=4)])
+        run = play(led, name, BASELINES[name].factory, seed=1, compiled=False)
+        assert run.samples[0].wanted[0] < 4

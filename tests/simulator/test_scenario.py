@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from optimizer.errors import InvalidInputError
 from simulator.demand import draw_demand, rate_on_grid
@@ -10,6 +11,8 @@ from simulator.scenario import (
     parse_scenario,
     shipped_scenarios,
 )
+
+from .replays import model, scenario
 
 PHASE = {"prompt": {"mean": 100, "cv": 0.5}, "output": {"mean": 50, "cv": 0.5}}
 
@@ -92,3 +95,24 @@ def test_a_trace_can_be_thinned_and_thickened(tmp_path):
         workload = WorkloadSpec(trace=str(path), trace_scale=scale, phases=(PHASE,))
         got = draw_demand(workload, np.random.default_rng(1), end_s=2000.0)
         assert abs(len(got.requests.arrival_s) - expected) < 60
+
+
+def test_a_led_in_scenario_is_the_same_later():
+    drop = {"at_s": 30.0, "kind": "stock-out", "accelerator": "A", "until_s": 40.0}
+    one = scenario(
+        lead_in_s=100.0,
+        events=[drop],
+        models=[model(workload={"rate": {"points": [[0, 2], [20, 5]]}, "phases": [PHASE]})],
+    )
+    later = one.led_in()
+    assert later.duration_s == 160.0
+    assert later.events[0].at_s == 130.0
+    assert later.events[0].until_s == 140.0
+    assert later.models[0].workload.rate.points == ((0.0, 2.0), (100.0, 2.0), (120.0, 5.0))
+    assert later.led_in() == later
+
+
+def test_a_trace_has_no_lead_in(tmp_path):
+    trace = {"trace": str(tmp_path / "trace.csv"), "phases": [PHASE]}
+    with pytest.raises(ValidationError, match="lead_in_s: a trace"):
+        scenario(lead_in_s=100.0, models=[model(workload=trace)])
