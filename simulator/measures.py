@@ -68,9 +68,7 @@ def _latencies(run: Run, online: Sequence[bool]) -> dict[str, float]:
     figures = {}
     for name in ("ttft_s", "itl_s"):
         values = [
-            getattr(o, name)[o.finished]
-            for o, own in zip(run.outcomes, online, strict=True)
-            if own
+            getattr(o, name)[o.finished] for o, own in zip(run.outcomes, online, strict=True) if own
         ]
         joined = np.concatenate(values) if values else np.empty(0)
         for part in (50, 95, 99):
