@@ -2,8 +2,9 @@
 
 Nothing is computed here, and nothing is waited for but the next publication. A decision
 that can't be obeyed is UNAVAILABLE and never 0 or false: KEDA would scale on those. An
-open StreamIsActive stays silent instead: ending it would make KEDA wait up to 60 s before
-it listens again, and its polls of IsActive show the error meanwhile.
+open StreamIsActive stays silent instead, also on a variant that isn't known yet: ending it
+would make KEDA wait up to 60 s before it listens again, longer each time, and its polls of
+IsActive show the error meanwhile.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from adapter.errors import AdapterError, StalePublicationError
+from adapter.errors import AdapterError, NoMatchError, StalePublicationError
 from adapter.store import Store
 
 from ._generated import externalscaler_pb2 as pb
@@ -139,7 +140,7 @@ class ExternalScaler:
     def _active_if_known(self, ref: ScalerRef) -> bool | None:
         try:
             return self._active(ref)
-        except StalePublicationError:
+        except (StalePublicationError, NoMatchError):
             return None
 
     async def _next_look(self, sequence: int) -> None:

@@ -339,13 +339,26 @@ async def test_67_stream_is_silent_while_nothing_can_be_said_and_speaks_when_it_
     assert (await asyncio.wait_for(reading, 1.0)).result is True
 
 
-async def test_67_stream_of_a_variant_that_goes_away_ends_with_not_found(rig):
+async def test_67_stream_waits_for_a_variant_that_is_not_known_yet(rig):
+    rig.publish(1, name="team-a/other")
+    stream = rig.stub().StreamIsActive(scaled_object())
+    reading = asyncio.ensure_future(stream.read())
+    await asyncio.sleep(0.2)
+    assert not reading.done()
+    error = await failure(call(rig.stub(), "IsActive"))
+    assert error.code() is grpc.StatusCode.NOT_FOUND  # what KEDA's polls are told meanwhile
+    rig.publish(1)
+    assert (await asyncio.wait_for(reading, 1.0)).result is True
+
+
+async def test_67_stream_outlives_a_variant_that_goes_away_and_comes_back(rig):
     rig.publish(1)
     stream = rig.stub().StreamIsActive(scaled_object())
-    await next_of(stream)
+    assert (await next_of(stream)).result is True
     rig.publish(1, name="team-a/other")
-    error = await failure(next_of(stream))
-    assert error.code() is grpc.StatusCode.NOT_FOUND
+    await until(lambda: rig.server.scaler.open_streams == 1)
+    rig.publish(0)
+    assert (await next_of(stream)).result is False
 
 
 async def test_67_stop_ends_streams_cleanly_and_a_restart_serves_them_again(rig):
