@@ -1,18 +1,20 @@
-"""Instant queries to a Prometheus server, whose failures are values. The edge to httpx.
+"""Queries to a Prometheus server, whose failures are values. The edge to httpx.
 
-`POST /api/v1/query` with a form, so that no query is too long for a URL. The bearer token is read
-again each time. A server's own warnings (a part of its storage didn't answer) come back with the
-rows: what is there is right, but something may be missing.
+`POST /api/v1/query`, and `query_range` for the past, with a form, so that no query is too long for
+a URL. The bearer token is read again each time. A server's own warnings (a part of its storage
+didn't answer) come back with the rows: what is there is right, but something may be missing.
 """
 
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 
 from ..config import PrometheusSource
 from ..errors import (
@@ -26,11 +28,13 @@ from ..records import Reason
 from .fetch import Failure
 from .tokens import bearer_headers
 
-__all__ = ["SOURCE", "PrometheusClient", "Row", "Rows", "failure_of"]
+__all__ = ["SOURCE", "PrometheusClient", "Row", "Rows", "Track", "Tracks", "failure_of"]
 
 SOURCE = "prometheus"
 _MAX_BYTES = 256 * 1024 * 1024
 _MAX_AT_ONCE = 8
+
+Result = TypeVar("Result")
 
 
 class Row(NamedTuple):
@@ -48,6 +52,22 @@ class Rows:
     warnings: tuple[str, ...] = ()
 
 
+class Track(NamedTuple):
+    """One element of a range vector: its samples."""
+
+    labels: Mapping[str, str]
+    at_unix_s: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """A range query's answer."""
+
+    tracks: tuple[Track, ...]
+    warnings: tuple[str, ...] = ()
+
+
 class PrometheusClient:
     """One server.
 
@@ -59,7 +79,7 @@ class PrometheusClient:
 
     def __init__(self, source: PrometheusSource) -> None:
         self._source = source
-        self._url = source.url.rstrip("/") + "/api/v1/query"
+        self._url = source.url.rstrip("/") + "/api/v1/"
         self._tls = _tls(source)
         self._client: httpx.AsyncClient | None = None
         self._turns = asyncio.Semaphore(_MAX_AT_ONCE)
@@ -82,14 +102,37 @@ class PrometheusClient:
 
     async def query(self, text: str) -> Rows | Failure:
         """Return the rows that `text` selects now, or why there are none to be had."""
+        found = await self._ask("query", {"query": text})
+        if isinstance(found, Failure):
+            return found
+        data, warnings = found
+        rows = _understood(_rows, data)
+        return rows if isinstance(rows, Failure) else Rows(rows, warnings)
+
+    async def query_range(
+        self, text: str, *, start_unix_s: float, end_unix_s: float, step_s: float
+    ) -> Tracks | Failure:
+        """Return what `text` selected at every step of the past, or why it isn't to be had."""
+        form = {"start": f"{start_unix_s:.3f}", "end": f"{end_unix_s:.3f}", "step": f"{step_s:g}"}
+        found = await self._ask("query_range", {"query": text, **form})
+        if isinstance(found, Failure):
+            return found
+        data, warnings = found
+        tracks = _understood(_tracks, data)
+        return tracks if isinstance(tracks, Failure) else Tracks(tracks, warnings)
+
+    async def _ask(
+        self, path: str, form: Mapping[str, str]
+    ) -> tuple[Any, tuple[str, ...]] | Failure:
+        """Return the data of an answer and its warnings."""
         if self._client is None:
             raise RuntimeError("the client is not open")
         timeout_s = self._source.timeout_s
-        form = {"query": text, "timeout": f"{timeout_s:g}s"}
+        form = {**form, "timeout": f"{timeout_s:g}s"}
         try:
             headers = bearer_headers(self._source.bearer_token_file, SOURCE)
             async with asyncio.timeout(timeout_s), self._turns:
-                request = self._client.stream("POST", self._url, data=form, headers=headers)
+                request = self._client.stream("POST", self._url + path, data=form, headers=headers)
                 async with request as response:
                     body = await _read(response)
         except SourceRejectedError as exc:
@@ -146,7 +189,7 @@ def failure_of(exc: Exception) -> Failure:
     return Failure(Reason.UNREACHABLE, SourceUnavailableError(SOURCE, detail))
 
 
-def _answer(status: int, body: bytes) -> Rows | Failure:
+def _answer(status: int, body: bytes) -> tuple[Any, tuple[str, ...]] | Failure:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -156,18 +199,25 @@ def _answer(status: int, body: bytes) -> Rows | Failure:
         detail = f"answered {status} {str(said)[:200]}".rstrip()
         kind: type[SourceError] = SourceUnavailableError if status >= 500 else SourceRejectedError
         return Failure(Reason.HTTP_STATUS, kind(SOURCE, detail))
+    return _understood(_data, content)
+
+
+def _understood(read: Callable[[Any], Result], content: Any) -> Result | Failure:
+    """Return what `read` makes of an answer, or that it isn't one."""
     try:
-        rows = _rows(content["status"], content["data"])
-        warnings = tuple(str(text) for text in content.get("warnings") or ())
+        return read(content)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
         detail = f"the answer is not that of the query API: {exc}"
         return Failure(Reason.MALFORMED, SourceMalformedError(SOURCE, detail))
-    return Rows(rows, warnings)
 
 
-def _rows(status: str, data: Any) -> tuple[Row, ...]:
-    if status != "success":
-        raise ValueError(f"status {status!r}")
+def _data(content: Any) -> tuple[Any, tuple[str, ...]]:
+    if content["status"] != "success":
+        raise ValueError(f"status {content['status']!r}")
+    return content["data"], tuple(str(text) for text in content.get("warnings") or ())
+
+
+def _rows(data: Any) -> tuple[Row, ...]:
     if data["resultType"] == "scalar":
         return (Row({}, float(data["result"][1])),)
     if data["resultType"] != "vector":
@@ -175,3 +225,14 @@ def _rows(status: str, data: Any) -> tuple[Row, ...]:
     # Histograms (native ones) have no single value.
     found = [(one["metric"], one["value"][1]) for one in data["result"] if "value" in one]
     return tuple(Row(labels, float(text)) for labels, text in found)
+
+
+def _tracks(data: Any) -> tuple[Track, ...]:
+    if data["resultType"] != "matrix":
+        raise ValueError(f"expected a matrix, got {data['resultType']!r}")
+    return tuple(_track(one) for one in data["result"] if "values" in one)
+
+
+def _track(one: Any) -> Track:
+    samples = np.array([(at, float(text)) for at, text in one["values"]], dtype=np.float64)
+    return Track(one["metric"], samples[:, 0], samples[:, 1])
