@@ -42,8 +42,15 @@ def write_report(path: Path, plots: Plots, *, seeds: Sequence[int], settings_sha
     path.write_text(text, encoding="utf-8")
 
 
-def render_report(plots: Plots, *, seeds: Sequence[int], settings_sha256: str) -> str:
-    """Return the report."""
+def render_report(
+    plots: Plots,
+    *,
+    seeds: Sequence[int],
+    settings_sha256: str,
+    kind: str = "wva replay",
+    before: str = "",
+) -> str:
+    """Return the report; `before` is HTML that goes before the table."""
     scenario = plots.scenario
     style = resources.files(__package__).joinpath("replay_report.css").read_text(encoding="utf-8")
     title = f"{scenario.name}: {', '.join(plots.policies)}"
@@ -73,9 +80,10 @@ def render_report(plots: Plots, *, seeds: Sequence[int], settings_sha256: str) -
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body><main>"
-        f"<header><p class=kind>wva replay</p><h1>{escape(scenario.name)}</h1>"
+        f"<header><p class=kind>{kind}</p><h1>{escape(scenario.name)}</h1>"
         f"<p>{escape(scenario.about)}</p>{_targets(plots)}</header>"
-        f"{''.join(sections)}{_made_with(plots, seeds, settings_sha256)}</main></body></html>\n"
+        f"{before}{''.join(sections)}"
+        f"{_made_with(plots, seeds, settings_sha256)}</main></body></html>\n"
     )
 
 

@@ -5,6 +5,7 @@ sync period and obeys our manifests' behavior. With KEDA the same HPA exists, an
 at zero is woken the moment that a decision says so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,8 +116,17 @@ def _demand(world: World) -> dict[str, Readings]:
     return {**readings, "router_queue_requests": Readings.of(queued)}
 
 
-def wva_policy(world: World, settings: Settings, *, keda: bool = False) -> Timetable:
-    """Return WVA with its loop, its HPA, and KEDA's activation if `keda`."""
+def wva_policy(
+    world: World,
+    settings: Settings,
+    *,
+    keda: bool = False,
+    heard: Callable[[float, Publication], None] | None = None,
+) -> Timetable:
+    """Return WVA with its loop, its HPA, and KEDA's activation if `keda`.
+
+    `heard` is told of every publication, and when it was made.
+    """
     adapter = Adapter.of(settings, world)
     loop = HpaLoop(
         specs=hpa_specs(world, OUR_BEHAVIOR, zero=True),
@@ -125,7 +135,9 @@ def wva_policy(world: World, settings: Settings, *, keda: bool = False) -> Timet
     timetable = Timetable()
 
     def tick(now: World) -> None:
-        adapter.tick(now)
+        publication = adapter.tick(now)
+        if heard is not None:
+            heard(now.now_s, publication)
         if keda:
             _activate(now, adapter)
 
