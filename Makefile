@@ -50,6 +50,10 @@ check: .venv/.development ## formatting, lint, types, import contracts
 bench: .venv/.development ## measurements against named baselines: bench/results.json
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: proof
+proof: .venv/.development ## simulated comparisons into docs/proof.md; hours, goes on where it stopped
+	@$(BIN)/python -m bench.proof $(ARGS)
+
 .PHONY: docs
 docs: .venv/.development ## settings reference from the code, links checked, HTML in site/
 	@$(BIN)/python docs/build.py
@@ -106,7 +110,7 @@ proto: .venv/.development ## gRPC code from adapter/keda/externalscaler.proto
 
 .PHONY: clean
 clean: ## remove .venv, caches and whatever else was made here
-	rm -rf .venv site build dist *.egg-info bench/results.json bench/.cache
+	rm -rf .venv site build dist *.egg-info bench/results.json bench/.cache bench/proof_results bench/.referee
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -25,6 +25,7 @@ BENCHES = (
     "accuracy_engine",
     "forecast_loss",
     "learning",
+    "proof_short",
 )
 ONE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
