@@ -1,114 +1,134 @@
-"""A better plan from one that fits: where something is left, those that gain most take it.
+"""From a relaxed choice to a whole one that fits, and to better ones. Nothing random or timed.
 
-Nothing here is random or timed.
+Services in turn take what is worth most of what is left, whatever counts that means.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
+from .candidates import Candidates, members_of
 from .domain import BoolArray, FloatArray, IntArray
-from .neighborhood import Neighborhood
+from .enumeration import Pricing, alone
 from .problem import SLACK, Problem
 
-__all__ = ["improved"]
+__all__ = ["filled", "improved", "repaired"]
 
 _GAIN = 1e-9
+_SWEEPS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Uses:
-    """The problem's uses, padded per variant: which resources, how many units."""
+class _Choice:
+    """One candidate per service, and what any other one would change."""
 
-    resource: IntArray  # (V, E); the last resource is a dummy
-    units: FloatArray  # (V, E)
+    def __init__(self, candidates: Candidates, rows: IntArray, capacity: FloatArray) -> None:
+        self._of = candidates
+        self.rows = rows.copy()
+        self._capacity = capacity
+        self._tolerance = SLACK * (1.0 + capacity)
 
-    @classmethod
-    def of(cls, problem: Problem) -> "_Uses":
-        uses, count = problem.uses, len(problem.service)
-        order = np.argsort(uses.variant, kind="stable")
-        number = np.bincount(uses.variant, minlength=count)
-        width = int(number.max(initial=0))
-        place = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
-        resource = np.full((count, width), len(uses.capacity))
-        units = np.zeros((count, width))
-        resource[uses.variant[order], place] = uses.resource[order]
-        units[uses.variant[order], place] = uses.units[order]
-        return cls(resource=resource, units=units)
+    def value(self) -> FloatArray:
+        """Return by how much each candidate in its service's place changes the value, (F,)."""
+        chosen = self._of.value[self.rows]
+        return np.asarray(self._of.value - chosen[self._of.service])
+
+    def use(self) -> FloatArray:
+        """Return by how much it changes the use of each resource, (F, R)."""
+        return np.asarray(self._of.use - self._of.use[self.rows][self._of.service])
+
+    def left(self) -> FloatArray:
+        """Return what is left of each resource, a rounding error more."""
+        used = self._of.use[self.rows].sum(axis=0)
+        return np.asarray(self._capacity - used + self._tolerance)
+
+    def take(self, row: int) -> None:
+        """Let a candidate's service take it."""
+        self.rows[self._of.service[row]] = row
 
 
-def improved(
-    problem: Problem,
-    found: list[Neighborhood],
-    counts: IntArray,
-    priority: IntArray,
-    *,
-    passes: int = 3,
-) -> IntArray:
-    """Return a plan at least as good, each service in turn taking its best that fits.
+def repaired(
+    candidates: Candidates, share: FloatArray, capacity: FloatArray, price: FloatArray
+) -> IntArray | None:
+    """Return a choice that fits, (S,), near a relaxed one; None if none is found.
 
-    Services of a higher class go first, then those with most to gain.
+    Each service takes what it has most of; while a resource is overdrawn, the candidate that
+    costs least for what it gives back.
     """
-    counts = counts.copy()
-    uses = _Uses.of(problem)
-    left = np.append(problem.capacity - problem.uses.used(counts), np.inf)
-    for _ in range(passes):
-        turns = [_gains(part, counts) for part in found]
-        gain = np.concatenate([t[0] for t in turns])
-        now = np.concatenate([t[1] for t in turns])
-        part_of = np.repeat(np.arange(len(found)), [len(part.services) for part in found])
-        row_of = np.concatenate([np.arange(len(part.services)) for part in found])
-        classes = priority[np.concatenate([part.services for part in found])]
-        order = np.lexsort((-gain, classes))
-        moved = False
-        for turn in order[gain[order] > _GAIN]:
-            part, row = found[part_of[turn]], int(row_of[turn])
-            moved |= _moved(part, row, uses, counts, left, now[turn])
-        if not moved:
+    first = candidates.first
+    most = np.maximum.reduceat(share, first)
+    at_most = np.flatnonzero(share >= most[candidates.service])
+    rows = at_most[np.searchsorted(candidates.service[at_most], np.arange(len(first)))]
+    choice = _Choice(candidates, rows, capacity)
+    for _ in range(2 * len(first)):
+        over = np.maximum(-choice.left(), 0.0)
+        if not over.any():
+            return choice.rows
+        use = choice.use()
+        relief = over.sum() - np.maximum(use - choice.left(), 0.0).sum(axis=1)
+        cost = choice.value() + use @ price
+        helps = relief > SLACK
+        if not helps.any():
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = np.where(helps, np.maximum(cost, 0.0) / relief, np.inf)
+        choice.take(int(each.argmin()))
+    return None
+
+
+def improved(candidates: Candidates, rows: IntArray, capacity: FloatArray) -> IntArray:
+    """Return a choice in which no service alone can do better with what is left."""
+    choice = _Choice(candidates, rows, capacity)
+    while True:
+        value = choice.value()
+        gains = np.flatnonzero(value < -_GAIN)
+        gains = gains[_fits(choice.use()[gains], choice.left())]
+        if len(gains) == 0:
+            return choice.rows
+        choice.take(int(gains[value[gains].argmin()]))
+
+
+def _fits(use: FloatArray, left: FloatArray) -> BoolArray:
+    # What a change doesn't take more of may be overdrawn.
+    return np.asarray(((use <= left) | (use <= 0)).all(axis=1))
+
+
+def filled(problem: Problem, penalty: FloatArray, counts: IntArray) -> IntArray:
+    """Return a plan in which no service alone can do better, whatever its counts.
+
+    Each is offered what is left; those that gain most take it first.
+    """
+    members, counts = members_of(problem), counts.copy()
+    rows = np.flatnonzero(alone(problem))
+    mine = members.variant[rows]
+    for _ in range(_SWEEPS):
+        now = Candidates.of(members, penalty, rows, np.append(counts, 0)[mine])
+        offered = problem.with_highest(np.minimum(problem.highest, counts + _room(problem, counts)))
+        pricing = Pricing(members_of(offered), penalty, np.zeros(len(counts)), rows)
+        limit = np.minimum(now.value - _GAIN * np.maximum(1.0, now.value), pricing.rounded())
+        near = pricing.near(limit)
+        if len(near.service) == 0:
+            break
+        better = Candidates.of(members, penalty, near.service, near.counts)
+        place = np.searchsorted(rows, better.service)
+        gain = now.value[place] - better.value
+        use = better.use - now.use[place]
+        left = problem.capacity - problem.uses.used(counts) + SLACK * (1.0 + problem.capacity)
+        done = np.zeros(len(problem.demand_rps), dtype=np.bool_)
+        for row in np.argsort(-gain, kind="stable"):
+            service = better.service[row]
+            if gain[row] > 0 and not done[service] and _fits(use[row : row + 1], left)[0]:
+                done[service] = True
+                left -= use[row]
+                variant = members.variant[service]
+                counts[variant[variant >= 0]] = better.counts[row][variant >= 0]
+        if not done.any():
             break
     return counts
 
 
-def _gains(part: Neighborhood, counts: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return what each service would gain if nothing were scarce, and its value now."""
-    same = (part.counts == counts[part.members][:, None, :]).all(axis=2)
-    now = np.where(same, part.value, np.inf).min(axis=1)
-    # A plan that isn't among the candidates is as good as the worst of them: it may move.
-    now = np.where(np.isfinite(now), now, part.value.max(axis=1))
-    return now - part.value.min(axis=1), now
-
-
-def _moved(
-    part: Neighborhood, row: int, uses: _Uses, counts: IntArray, left: FloatArray, now: float
-) -> bool:
-    """Give one service the best of its candidates that fits; say whether that is another."""
-    better = np.flatnonzero(part.value[row] < now - _GAIN)
-    better = better[np.argsort(part.value[row, better], kind="stable")]
-    members = part.members[row]
-    change = part.counts[row, better] - counts[members]
-    pick = int(np.argmax(_fitting(change, uses, members, left)))
-    taken = _taken(change[pick], uses, members)
-    if not np.all(_after(taken, uses, members, left) >= -SLACK):
-        return False
-    counts[members] += change[pick]
-    np.subtract.at(left, uses.resource[members].ravel(), taken.ravel())
-    return True
-
-
-def _taken(change: IntArray, uses: _Uses, members: IntArray) -> FloatArray:
-    return np.asarray(change[:, None] * uses.units[members])
-
-
-def _after(taken: FloatArray, uses: _Uses, members: IntArray, left: FloatArray) -> FloatArray:
-    after = left.copy()
-    np.subtract.at(after, uses.resource[members].ravel(), taken.ravel())
-    return after
-
-
-def _fitting(change: IntArray, uses: _Uses, members: IntArray, left: FloatArray) -> BoolArray:
-    """Return which changes (C, k) keep within what is left of every resource."""
-    resource, place = np.unique(uses.resource[members], return_inverse=True)
-    k, width = uses.units[members].shape
-    matrix = np.zeros((k, len(resource)))
-    np.add.at(matrix, (np.repeat(np.arange(k), width), place.ravel()), uses.units[members].ravel())
-    return np.asarray(np.all(change @ matrix <= left[resource] + SLACK, axis=1))
+def _room(problem: Problem, counts: IntArray) -> IntArray:
+    """Return how many more replicas of each variant fit into what is left, (V,)."""
+    uses = problem.uses
+    left = np.maximum(problem.capacity - uses.used(counts), 0.0)
+    room = np.full(len(counts), np.iinfo(np.int32).max, dtype=np.int64)
+    fits = np.floor(left[uses.resource] / uses.units * (1.0 + SLACK)).astype(np.int64)
+    np.minimum.at(room, uses.variant, fits)
+    return room

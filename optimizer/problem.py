@@ -136,6 +136,10 @@ class Problem:
             highest=np.where(variants, counts, self.highest),
         )
 
+    def with_highest(self, highest: IntArray) -> "Problem":
+        """Return the problem with other upper bounds."""
+        return self._with(highest=highest)
+
     def _with(self, **changed: Any) -> "Problem":
         columns = {name: getattr(self, name) for name in Problem.__dataclass_fields__}
         return Problem(**{**columns, **changed})

@@ -6,18 +6,13 @@ any cost; so what is short is short in the lowest class, there where a replica c
 """
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 
-from .choice import choose
 from .components import components
 from .domain import BoolArray, FloatArray, IntArray
-from .local_search import improved
-from .lp_prices import Relaxed, relaxed
-from .mip import exact
-from .neighborhood import neighborhoods
 from .problem import SLACK, Problem
+from .search import Method, Part, SolverLimits, searched
 
 __all__ = ["Allocation", "Method", "SolverLimits", "allocate", "penalties"]
 
@@ -27,37 +22,8 @@ _OVER_COST = 10.0
 _LARGEST_SPREAD = 1e6
 _LARGEST_STEP = 1e3
 _LEAST_STEP = 10.0
-
-
 # A class is short if it lacks this share of its requests, for what could be avoided.
 _NOTICED = 1e-3
-# Times that candidates are made anew around what was found.
-_ROUNDS = 3
-
-
-class Method(IntEnum):
-    """What answered for a part."""
-
-    ENUMERATION = 0  # alone: nothing scarce
-    SEARCH = 1  # prices, enumeration and local search
-    SOLVER = 2  # HiGHS
-    LAST_PLAN = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SolverLimits:
-    """When the exact solver is asked, and how long it may look.
-
-    Parts of at most `always` variants are handed to it unless the search is known to be within
-    `gap_ratio`, larger ones of at most `variants` only where it seems to have lost more; a gap
-    of 0 asks for proof.
-    """
-
-    always: int = 48
-
-    variants: int = 200
-    nodes: int = 200
-    gap_ratio: float = 5e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +61,11 @@ class Allocation:
 
 
 def allocate(
-    problem: Problem, *, last: IntArray | None = None, limits: SolverLimits | None = None
+    problem: Problem,
+    *,
+    last: IntArray | None = None,
+    price: FloatArray | None = None,
+    limits: SolverLimits | None = None,
 ) -> Allocation:
     """Return the best plan that fits; see `Problem` for what best means.
 
@@ -104,6 +74,8 @@ def allocate(
     problem : Problem
     last : array of int, shape (V,), optional
         The last plan: always a candidate. Default: the current counts.
+    price : array, shape (R,), optional
+        Of resources, when something alike was last decided: where to begin. [currency/h]
     limits : SolverLimits, optional
 
     Returns
@@ -113,7 +85,7 @@ def allocate(
     limits = limits or SolverLimits()
     last = problem.kept if last is None else np.clip(last, problem.lowest, problem.highest)
     counts = problem.lowest.copy()
-    price = np.zeros(len(problem.uses.capacity))
+    found = np.zeros(len(problem.uses.capacity))
     services = len(problem.demand_rps)
     method, scarce = np.zeros(services, dtype=np.int64), np.zeros(services, dtype=np.bool_)
     objective = bound = 0.0
@@ -122,18 +94,19 @@ def allocate(
         if len(resources) == 0:
             alone[rows] = True
             continue
-        part = _solved(problem.taken(rows, variants, resources), last[variants], limits)
-        counts[variants], price[resources] = part.counts, part.price
+        begin = None if price is None else price[resources]
+        part = _solved(problem.taken(rows, variants, resources), last[variants], begin, limits)
+        counts[variants], found[resources] = part.counts, part.price
         method[rows], scarce[rows] = part.method, True
         objective, bound = objective + part.objective, bound + part.bound
     if alone.any():
         mine = np.flatnonzero(alone[problem.service])
         free = problem.taken(np.flatnonzero(alone), mine, np.empty(0, dtype=np.int64))
-        counts[mine] = _solved(free, last[mine], limits).counts
+        counts[mine] = _solved(free, last[mine], None, limits).counts
     return Allocation(
         counts=counts,
         unmet_ratio=problem.unmet(counts),
-        price=price,
+        price=found,
         method=method,
         scarce=scarce,
         objective=objective,
@@ -161,44 +134,29 @@ def penalties(problem: Problem) -> FloatArray:
     return np.asarray(weight * problem.requests_rps)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
-    counts: IntArray
-    price: FloatArray
-    method: Method
-    objective: float
-    bound: float
-    within: float  # what no choice among the candidates undercuts
-
-
-def _solved(problem: Problem, last: IntArray, limits: SolverLimits) -> _Part:
+def _solved(
+    problem: Problem, last: IntArray, price: FloatArray | None, limits: SolverLimits
+) -> Part:
     """Solve one part; make sure that no class loses to a lower one."""
-    part = _once(problem, last, limits)
+    penalty = penalties(problem)
+    part = searched(problem, penalty, last, price, limits)
     avoidable = problem.unmet_by_class(part.counts) - problem.unmet_by_class(problem.highest)
     classes, row = np.unique(problem.priority, return_inverse=True)
     asked = np.bincount(row, weights=problem.requests_rps)
     short = np.flatnonzero(avoidable > _NOTICED * asked)
     lowest = problem.priority[problem.requests_rps > 0].max(initial=0)
-    if len(short) == 0 or classes[short[0]] >= lowest:
+    if part.proven or len(short) == 0 or classes[short[0]] >= lowest:
         return part
     # The first class that is short may have lost to a lower one in rounding: decide it
     # without them, then give them what is left.
     upper = problem.priority <= classes[short[0]]
-    without = _solved(problem.limited_to(upper), last, limits)
-    better = _ahead(problem, without.counts, part.counts, int(short[0]))
-    if not better:
+    without = _solved(problem.limited_to(upper), last, price, limits)
+    if not _ahead(problem, without.counts, part.counts, int(short[0])):
         return part
-    held = upper[problem.service]
-    rest = problem.held(held, without.counts)
-    counts = _once(rest, last, limits).counts
-    return _Part(
-        counts=counts,
-        price=part.price,
-        method=Method.SEARCH,
-        objective=_objective(problem, counts, penalties(problem)),
-        bound=part.bound,
-        within=part.within,
-    )
+    rest = problem.held(upper[problem.service], without.counts)
+    counts = searched(rest, penalties(rest), last, price, limits).counts
+    objective = problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())
+    return replace(part, counts=counts, method=Method.SEARCH, objective=objective)
 
 
 def _ahead(problem: Problem, one: IntArray, other: IntArray, last_class: int) -> bool:
@@ -208,73 +166,3 @@ def _ahead(problem: Problem, one: IntArray, other: IntArray, last_class: int) ->
         if abs(mine - theirs) > SLACK * max(1.0, theirs):
             return bool(mine < theirs)
     return False
-
-
-def _once(problem: Problem, last: IntArray, limits: SolverLimits) -> _Part:
-    penalty = penalties(problem)
-    linear = relaxed(problem, penalty)
-    known = [last] if problem.fits(last).all() else []
-    best = _searched(problem, penalty, linear, known, limits)
-    for plan in known:
-        if _objective(problem, plan, penalty) <= best.objective:
-            best = replace(best, counts=plan, method=Method.LAST_PLAN)
-            best = replace(best, objective=_objective(problem, plan, penalty))
-    # What no choice undercuts is a good guess at the optimum; to prove it takes the bound.
-    size = len(problem.service)
-    least = best.bound if limits.gap_ratio == 0.0 or size <= limits.always else best.within
-    open_ratio = (best.objective - least) / max(abs(best.objective), SLACK)
-    if open_ratio > limits.gap_ratio and size <= limits.variants and not problem.single:
-        best = _exact(problem, penalty, best, limits)
-    return best
-
-
-def _searched(
-    problem: Problem,
-    penalty: FloatArray,
-    linear: Relaxed,
-    known: list[IntArray],
-    limits: SolverLimits,
-) -> _Part:
-    """Choose among candidates around the relaxed point, then around the choice's own."""
-    best = _Part(
-        counts=problem.lowest,
-        price=linear.price,
-        method=Method.SEARCH,
-        objective=np.inf,
-        bound=linear.bound,
-        within=linear.bound,
-    )
-    point, price, plans = linear.counts, linear.price, known
-    for _ in range(_ROUNDS):
-        found = neighborhoods(problem, penalty, point, *plans)
-        chosen = choose(problem, found, price, *plans)
-        counts = improved(problem, found, chosen.counts, problem.priority)
-        part = _Part(
-            counts=counts,
-            price=chosen.price,
-            method=Method.SEARCH,
-            objective=_objective(problem, counts, penalty),
-            bound=linear.bound,
-            within=chosen.value,
-        )
-        before, best = best, part if part.objective < best.objective else best
-        done = best.objective - part.within <= limits.gap_ratio * abs(best.objective)
-        if done or best.objective >= before.objective * (1.0 - limits.gap_ratio):
-            break
-        point, price, plans = chosen.point, chosen.price, [*known, counts]
-    return best
-
-
-def _exact(problem: Problem, penalty: FloatArray, best: _Part, limits: SolverLimits) -> _Part:
-    solved = exact(problem, penalty, best.counts, nodes=limits.nodes, gap_ratio=limits.gap_ratio)
-    if solved is None:
-        return best
-    best = replace(best, bound=max(best.bound, solved.bound))
-    value = _objective(problem, solved.counts, penalty)
-    if not problem.fits(solved.counts).all() or value >= best.objective:
-        return best
-    return replace(best, counts=solved.counts, method=Method.SOLVER, objective=value)
-
-
-def _objective(problem: Problem, counts: IntArray, penalty: FloatArray) -> float:
-    return problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())

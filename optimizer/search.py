@@ -1,0 +1,237 @@
+"""One part, as a whole: who gets what of the resources that its services share.
+
+Prices first: a relaxed choice among whole counts tells what resources are worth, and what no
+plan undercuts. Then a whole plan near it: rounded, repaired, filled with what is left. Where
+that may still lose something, the exact solver looks at what could be better: the candidates
+that at these prices are nearly the best, and any counts of the few services that the relaxed
+choice splits.
+"""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+
+from .candidates import Candidates, Members, members_of
+from .choice import Choice, Pricer, choose
+from .domain import BoolArray, FloatArray, IntArray
+from .enumeration import Pricing, alone
+from .local_search import filled, improved, repaired
+from .lp_prices import relaxed
+from .mip import whole_choice
+from .neighborhood import around
+from .problem import SLACK, Problem
+
+__all__ = ["Method", "Part", "SolverLimits", "searched"]
+
+# Candidates of a service that are listed for the solver at least, and at most.
+_FEWEST_EACH, _MOST_EACH = 4, 64
+# Shares nearer to none or all are that.
+_WHOLE = 1e-6
+# Alternatives that the solver begins with, for each resource; how its reach grows, how often.
+_CHOICES_EACH, _FARTHER, _REACHES = 4, 3.0, 2
+
+
+class Method(IntEnum):
+    """What answered for a part."""
+
+    ENUMERATION = 0  # alone: nothing scarce
+    SEARCH = 1  # prices, enumeration and local search
+    SOLVER = 2  # HiGHS
+    LAST_PLAN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolverLimits:
+    """How far to look: a plan within `gap_ratio` is good enough, 0 asks for proof.
+
+    The exact solver chooses among all counts of parts of at most `always` variants, of larger
+    ones among about so many candidates; it looks at so many nodes.
+    """
+
+    always: int = 24
+    candidates: int = 600
+    nodes: int = 50
+    gap_ratio: float = 2e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """The plan of a part, (V,), prices of its resources, (R,), and how good it is known to be.
+
+    `proven`: nothing better than the tolerance is left to find.
+    """
+
+    counts: IntArray
+    price: FloatArray
+    method: Method
+    objective: float
+    bound: float
+    proven: bool = False
+
+
+def searched(
+    problem: Problem,
+    penalty: FloatArray,
+    last: IntArray,
+    price: FloatArray | None,
+    limits: SolverLimits,
+) -> Part:
+    """Return the best plan that is found.
+
+    Parameters
+    ----------
+    problem : Problem
+    penalty : array, shape (S,)
+        Of a wholly unmet service. [currency/h]
+    last : array of int, shape (V,)
+        The last plan: a candidate if it fits.
+    price : array, shape (R,), optional
+        Of resources, to begin with; else those of the relaxation. [currency/h]
+    limits : SolverLimits
+    """
+    members = members_of(problem)
+    known = [plan for plan in (problem.lowest, last) if problem.fits(plan).all()]
+    exactly = bool(alone(problem).all()) and not problem.single
+    point, bound = last.astype(np.float64), -np.inf
+    if price is None or not exactly:
+        linear = relaxed(problem, penalty)
+        point, price, bound = linear.counts, linear.price, linear.bound
+    pricer = _pricer(members, penalty, point, known)
+    first, _ = pricer(price, np.full(len(penalty), np.inf))
+    chosen = choose(first, problem.capacity, price, pricer)
+    best = _rounded(problem, penalty, chosen, known)
+    best = _finished(problem, penalty, chosen, best, pricer, limits)
+    return replace(best, bound=max(bound, chosen.bound) if exactly else bound)
+
+
+def _pricer(
+    members: Members, penalty: FloatArray, point: FloatArray, plans: list[IntArray]
+) -> Pricer:
+    """Return what finds candidates at prices: exactly for one role, around a point for two."""
+    problem = members.problem
+    count = len(problem.demand_rps)
+    exactly = alone(problem) & (not problem.single)
+    rows = np.flatnonzero(exactly)
+    every = np.arange(count)
+    fixed_service, fixed_counts = around(members, point, np.flatnonzero(~exactly))
+    fixed = Candidates.of(
+        members,
+        penalty,
+        np.concatenate([fixed_service, *(every for _ in plans)]),
+        np.concatenate([fixed_counts, *(members.counts_of(plan) for plan in plans)]),
+    )
+
+    def pricer(price: FloatArray, limit: FloatArray) -> tuple[Candidates, FloatArray]:
+        paid = problem.uses.price(price, len(problem.service))
+        priced = fixed.value + fixed.use @ price
+        least = np.minimum.reduceat(priced, fixed.first)
+        pricing = Pricing(members, penalty, paid, rows)
+        mine = limit[rows]
+        near = pricing.near(pricing.rounded() if np.isinf(mine).any() else mine)
+        least[rows] = np.minimum(near.least, least[rows])
+        exact_ones = Candidates.of(members, penalty, near.service, near.counts)
+        return fixed.take(priced <= limit[fixed.service]).joined(exact_ones), least
+
+    return pricer
+
+
+def _rounded(problem: Problem, penalty: FloatArray, chosen: Choice, known: list[IntArray]) -> Part:
+    """Return a whole plan near the relaxed choice, or a known one if that is better."""
+    candidates, capacity = chosen.candidates, problem.capacity
+    rows = repaired(candidates, chosen.share, capacity, chosen.price)
+    counts = known[0] if rows is None else candidates.plan(improved(candidates, rows, capacity))
+    counts = filled(problem, penalty, counts)
+    best = Part(
+        counts=counts,
+        price=chosen.price,
+        method=Method.SEARCH,
+        objective=_value(problem, penalty, counts),
+        bound=chosen.bound,
+    )
+    for plan in known:
+        best = _better(problem, penalty, best, plan, Method.LAST_PLAN)
+    return best
+
+
+def _finished(
+    problem: Problem,
+    penalty: FloatArray,
+    chosen: Choice,
+    best: Part,
+    pricer: Pricer,
+    limits: SolverLimits,
+) -> Part:
+    """Ask the solver, among candidates ever farther from the best at the prices.
+
+    A plan by s above the bound has no candidate by more than s above the best: what is found
+    within a reach that the rest keeps is the best there is.
+    """
+    tolerance = limits.gap_ratio * _stake(problem, penalty, best.counts)
+    slack = best.objective - chosen.bound
+    if slack <= max(tolerance, SLACK * abs(best.objective)):
+        return replace(best, proven=True)
+    reach = slack if limits.gap_ratio == 0.0 else max(2.0 * tolerance, _first_reach(chosen))
+    for _ in range(_REACHES):
+        slack = best.objective - chosen.bound
+        pool, loose = _pool(penalty, chosen, best, min(reach, slack), pricer, limits)
+        counts = whole_choice(pool, penalty, loose, best.counts, nodes=limits.nodes, gap=tolerance)
+        if not np.array_equal(counts, best.counts):
+            counts = filled(problem, penalty, counts)
+        best = _better(problem, penalty, best, counts, Method.SOLVER)
+        if best.objective - chosen.bound <= max(reach, tolerance):
+            return replace(best, proven=True)
+        reach *= _FARTHER
+    return best
+
+
+def _first_reach(chosen: Choice) -> float:
+    """Return within what of the best at the prices there are a few candidates to choose from."""
+    seen = chosen.candidates
+    paid = seen.value + seen.use @ chosen.price - chosen.least[seen.service]
+    few = len(chosen.least) + _CHOICES_EACH * len(chosen.price)
+    return float(np.sort(paid)[min(few, len(paid)) - 1])
+
+
+def _pool(
+    penalty: FloatArray,
+    chosen: Choice,
+    best: Part,
+    reach: float,
+    pricer: Pricer,
+    limits: SolverLimits,
+) -> tuple[Candidates, BoolArray]:
+    """Return the candidates within reach, and the services whose counts are to be chosen.
+
+    Those are the ones that the relaxed choice splits, and those with too many to list.
+    """
+    members, services = chosen.candidates.members, len(chosen.least)
+    pool, _ = pricer(chosen.price, chosen.least + reach)
+    mine = members.counts_of(best.counts)
+    pool = pool.joined(Candidates.of(members, penalty, np.arange(services), mine))
+    number = np.bincount(pool.service, minlength=services)
+    each = int(np.clip(limits.candidates // services, _FEWEST_EACH, _MOST_EACH))
+    loose = (number > each) | (len(members.problem.service) <= limits.always)
+    parts = (chosen.share > _WHOLE) & (chosen.share < 1.0 - _WHOLE)
+    loose[chosen.candidates.service[parts]] = True
+    return pool, loose & (not members.problem.single)
+
+
+def _better(
+    problem: Problem, penalty: FloatArray, best: Part, counts: IntArray, method: Method
+) -> Part:
+    value = _value(problem, penalty, counts)
+    if value >= best.objective - SLACK * max(1.0, abs(value)):
+        return best
+    return replace(best, counts=counts, objective=value, method=method)
+
+
+def _value(problem: Problem, penalty: FloatArray, counts: IntArray) -> float:
+    return problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())
+
+
+def _stake(problem: Problem, penalty: FloatArray, counts: IntArray) -> float:
+    """Return the value of a plan without what higher classes lose: that would hide the rest."""
+    lowest = problem.priority == problem.priority[problem.requests_rps > 0].max(initial=0)
+    lost = (penalty * problem.unmet(counts))[lowest].sum()
+    return problem.spend(counts) + float(lost)
