@@ -58,6 +58,14 @@ _UNITS = (
     ("_s", "s"),
 )
 
+# What the cluster says of a variant that has a line of its own, and the line's head.
+_CIRCUMSTANCES = (
+    ("hpa_limit", "HPA"),
+    ("stuck", "stuck"),
+    ("zero", "zero"),
+    ("fallback_risk", "KEDA"),
+)
+
 _ACRONYMS = {"ttft": "TTFT", "itl": "ITL", "kv": "KV", "slo": "SLO", "hpa": "HPA"}
 
 
@@ -170,7 +178,7 @@ def _headline(explanation: Mapping[str, Any]) -> Iterator[str]:
     brake = explanation["brake"]
     if brake != "None":
         yield f"  brake     {_named(brake, BRAKE_MEANINGS.get(brake, ''))}"
-    for text, head in (("hpa_limit", "HPA"), ("stuck", "stuck"), ("fallback_risk", "KEDA")):
+    for text, head in _CIRCUMSTANCES:
         if explanation["texts"].get(text):
             yield f"  {head:<9} {explanation['texts'][text]}"
     yield f"  state     {_state(explanation['freshness'], decision)}"
@@ -185,7 +193,7 @@ def _headline(explanation: Mapping[str, Any]) -> Iterator[str]:
         )
         if labels.get(label)
     ]
-    told = {"brake", "fallback_risk", "hpa_limit", "stuck"}
+    told = {"brake", *(text for text, _ in _CIRCUMSTANCES)}
     texts = explanation["texts"].items()
     words = [f"{name.replace('_', ' ')} {word}" for name, word in texts if name not in told]
     yield f"  variant   {', '.join(identity + words)}"

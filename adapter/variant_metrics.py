@@ -35,7 +35,7 @@ LABELS = ("variant_name", "namespace", "accelerator_type", "controller_instance"
 INFO_LABELS = ("model_name", "service_class")
 # What changes from tick to tick would make a new series of the info each time.
 _STATES = frozenset(
-    {"accelerators", "brake", "engine_arguments", "fallback_risk", "hpa_limit", "stuck"}
+    {"accelerators", "brake", "engine_arguments", "fallback_risk", "hpa_limit", "stuck", "zero"}
 )
 
 

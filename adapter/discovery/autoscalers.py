@@ -11,6 +11,7 @@ from typing import Any
 
 from ..kube.fields import count_at, items_at, mapping_at, quantity, text_at
 from .holds import Holds, fallback_risk, holds_of
+from .zero import hpa_zero, scaled_object_zero
 
 __all__ = [
     "Hpa",
@@ -62,6 +63,7 @@ class Hpa:
     tolerance_up: float | None
     limits: tuple[str, ...]  # what holds it back, by reason
     holds: Holds
+    zero: str  # whether and how it goes to zero, in words
     fallback_risk: str = ""  # an HPA has no fallback
 
 
@@ -76,6 +78,7 @@ class ScaledObject:
     variant: str
     paused: bool
     holds: Holds
+    zero: str
     fallback_risk: str
 
 
@@ -109,17 +112,19 @@ def _is_ours(key: str) -> bool:
 def reduce_hpa(document: Mapping[str, Any]) -> Hpa:
     """Return what is kept of an HPA (autoscaling/v2)."""
     spec = mapping_at(document, "spec")
-    least = count_at(spec, "minReplicas")
+    given = count_at(spec, "minReplicas")
+    least = 1 if given is None else given
     return Hpa(
         metadata=reduce_metadata(document),
         target=target_of(spec),
-        least=1 if least is None else least,
+        least=least,
         most=count_at(spec, "maxReplicas") or 1,
         variant=_selected(spec),
         made_by=_maker(document),
         tolerance_up=_tolerance(spec),
         limits=tuple(_limits(mapping_at(document, "status"))),
         holds=holds_of(mapping_at(spec, "behavior"), {}),
+        zero=hpa_zero(least),
     )
 
 
@@ -188,6 +193,7 @@ def reduce_scaled_object(document: Mapping[str, Any]) -> ScaledObject:
         holds=holds_of(
             mapping_at(spec, "advanced", "horizontalPodAutoscalerConfig", "behavior"), notes
         ),
+        zero=scaled_object_zero(spec),
         fallback_risk=fallback_risk(spec),
     )
 

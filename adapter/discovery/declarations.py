@@ -60,6 +60,7 @@ class Declaration:
     can_idle: bool  # its consumer may go to zero
     paused: bool
     holds: Holds  # of its consumer
+    zero: str
     fallback_risk: str
     notes: Mapping[str, str]
 
@@ -138,6 +139,7 @@ def _annotated(
         can_idle=each.least == 0,
         paused=isinstance(each, ScaledObject) and each.paused,
         holds=each.holds,
+        zero=each.zero,
         fallback_risk=each.fallback_risk,
         notes=notes,
     )
@@ -183,6 +185,7 @@ def _from_variant(
         can_idle=consumer is not None and consumer.least == 0,
         paused=isinstance(consumer, ScaledObject) and consumer.paused,
         holds=consumer.holds if consumer is not None else Holds(),
+        zero=consumer.zero if consumer is not None else "",
         fallback_risk=consumer.fallback_risk if consumer is not None else "",
         notes=metadata.notes,
     )

@@ -103,6 +103,7 @@ def _circumstances(standings: list[Standing | None]) -> Circumstances:
             "stuck": tuple(each.stuck if each else "" for each in standings),
             "accelerators": tuple(each.supply if each else "" for each in standings),
             "hpa_limit": tuple("; ".join(each.limits) if each else "" for each in standings),
+            "zero": tuple(each.zero if each else "" for each in standings),
             "fallback_risk": tuple(each.fallback_risk if each else "" for each in standings),
         },
     )

@@ -25,6 +25,7 @@ class Standing:
     rolling: bool
     tolerance_ratio: float | None  # of the HPA that follows it; None: not known
     limits: tuple[str, ...]  # what holds that HPA back
+    zero: str = ""  # whether and how it goes to zero
     supply: str = ""  # accelerators that there are for it, in words
     fallback_risk: str = ""  # how KEDA could lower it while we are silent
 
@@ -93,6 +94,7 @@ class Sight:
             rolling=workload is not None and workload.rolling,
             tolerance_ratio=hpa.tolerance_up if hpa is not None else None,
             limits=hpa.limits if hpa is not None else (),
+            zero=hpa.zero if hpa is not None and not hpa.made_by else "",
         )
 
 

@@ -113,6 +113,7 @@ class _Joining:
         self.standings[variant.key] = replace(
             standing,
             limits=(*each.holds.words(), *standing.limits),
+            zero=each.zero or standing.zero,
             fallback_risk=each.fallback_risk,
         )
 

@@ -336,6 +336,53 @@ def test_a_fallback_that_can_lower_replicas_is_known(fallback, risk):
     assert bool(told_of) == bool(risk)
 
 
+PULL = {"type": "external", "metadata": {"scalerAddress": "wva.wva-system.svc:6000"}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        pytest.param([hpa()], "never below 1, by its HPA's minReplicas; 0 needs KEDA", id="HPA"),
+        pytest.param([hpa(least=0)], "its HPA goes to 0", id="HPA from 1.37 on"),
+        pytest.param(
+            [variant(minReplicas=0), hpa(model=None, variant_name="chat")],
+            "never below 1, by its HPA's minReplicas",
+            id="a variant that may, an HPA that can not",
+        ),
+        pytest.param(
+            [scaled_object()],
+            "KEDA takes it to 0 300 s after it was last asked for (cooldownPeriod); a push wakes",
+            id="KEDA, push",
+        ),
+        pytest.param(
+            [scaled_object(trigger=PULL, cooldownPeriod=60, pollingInterval=5)],
+            "0 60 s after it was last asked for (cooldownPeriod); a poll wakes it, each 5 s",
+            id="KEDA, pull",
+        ),
+        pytest.param(
+            [scaled_object(minReplicaCount=2, idleReplicaCount=0)],
+            "KEDA takes it to 0",
+            id="KEDA's idle count",
+        ),
+        pytest.param(
+            [scaled_object(minReplicaCount=2)],
+            "never below 2, by its ScaledObject's minReplicaCount",
+            id="KEDA's minimum",
+        ),
+    ],
+)
+def test_it_is_told_who_takes_a_variant_to_zero_and_back(objects, words):
+    assert words in world(*objects, deployment()).standings[KEY].zero
+
+
+def test_an_hpa_that_keda_made_says_nothing_of_zero_in_place_of_its_scaled_object():
+    owner = {"kind": "ScaledObject", "name": "chat"}
+    made = hpa("keda-hpa-chat", target="chat", ownerReferences=[owner])
+    joined = world(scaled_object(), made, deployment())
+    assert only(joined).min_replicas == 0
+    assert joined.standings[KEY].zero.startswith("KEDA takes it to 0")
+
+
 @pytest.mark.parametrize("note", [{"paused": "true"}, {"paused-replicas": "2"}], ids=str)
 def test_a_pause_of_keda_is_honoured(note):
     notes = {f"autoscaling.keda.sh/{name}": value for name, value in note.items()}
