@@ -21,7 +21,7 @@ IMAGE ?= wva-adapter:$(VERSION)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
 run: .venv/.runtime ## emulated engines, the adapter and a stand-in for HPA; DURATION=60 ends it
@@ -38,6 +38,15 @@ e2e: export KUBE_ASSETS := $(KUBE_ASSETS)
 e2e: .venv/.development ## scenarios on a real control plane; needs Go or KUBE_ASSETS=folder
 	@$(BIN)/python -m tests.end_to_end.control_plane.binaries
 	@$(BIN)/python -m pytest tests/end_to_end/control_plane $(ARGS)
+
+# The folder of KEDA's programs and manifests; without one they are built, once, with Go.
+KEDA_ASSETS ?=
+.PHONY: e2e-keda
+e2e-keda: export KUBE_ASSETS := $(KUBE_ASSETS)
+e2e-keda: export KEDA_ASSETS := $(KEDA_ASSETS)
+e2e-keda: .venv/.development ## scenarios with a stock KEDA; needs Go or KEDA_ASSETS=folder too
+	@$(BIN)/python -m tests.end_to_end.keda_plane.binaries
+	@$(BIN)/python -m pytest tests/end_to_end/keda_plane $(ARGS)
 
 .PHONY: check
 check: .venv/.development ## formatting, lint, types, import contracts
