@@ -99,7 +99,7 @@ async def played(engines, models: str) -> AsyncIterator[Play]:
     endpoints = ", ".join(f'"{one.url}"' for one in engines)
     settings = parse_settings(
         f"""
-sources: {{scrape: {{timeout_s: 0.2, window_s: 20}}}}
+sources: {{scrape: {{timeout_s: 0.6, window_s: 20}}}}
 {models}
 brakes: {{warm_up_s: 0, max_scale_down_ratio: 1}}
 down_window_s: 10

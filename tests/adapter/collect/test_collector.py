@@ -41,7 +41,7 @@ def settings_of(*endpoints: str, more: str = "", top: str = "") -> Settings:
     listed = ", ".join(f'"{url}"' for url in endpoints)
     return parse_settings(
         f"""
-sources: {{scrape: {{timeout_s: 0.3}}}}
+sources: {{scrape: {{timeout_s: 0.8}}}}
 models: {{m: {{}}}}
 variants:
   - {{name: a, model: m, accelerator: H100, endpoints: [{listed}]{more}}}

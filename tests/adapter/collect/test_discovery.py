@@ -30,7 +30,7 @@ def listed(*targets: str, variant: str = "a") -> Answer:
 def settings_of(url: str, *, own: str = ""):
     return parse_settings(
         f"""
-sources: {{discovery: {{url: "{url}/all", timeout_s: 0.2}}}}
+sources: {{discovery: {{url: "{url}/all", timeout_s: 0.6}}}}
 models: {{m: {{}}}}
 variants:
   - {{name: a, model: m, accelerator: H100}}

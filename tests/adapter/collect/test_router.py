@@ -24,7 +24,7 @@ def settings_of(*routers: str, models: tuple[str, ...] = ("m",), more: str = "")
     listed = ", ".join(f'"{url}"' for url in routers)
     return parse_settings(
         f"""
-sources: {{router: {{endpoints: [{listed}], timeout_s: 0.2{more}}}}}
+sources: {{router: {{endpoints: [{listed}], timeout_s: 0.6{more}}}}}
 models:
 {declared}
 variants:
