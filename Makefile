@@ -28,8 +28,8 @@ run: .venv/.runtime ## emulated engines, the adapter and a stand-in for HPA; DUR
 	@$(BIN)/wva demo $(if $(DURATION),--duration $(DURATION)) $(ARGS)
 
 .PHONY: test
-test: .venv/.development ## all tests; ARGS goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/.development ## all tests, on all cores; ARGS goes to pytest (-n 0: one process)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # The folder of a control plane's programs; without one they are built, once, with Go.
 KUBE_ASSETS ?=
