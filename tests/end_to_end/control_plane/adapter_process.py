@@ -57,6 +57,8 @@ class AdapterProcess:
         }
         self.daemon: Daemon | None = None
         self.environment: dict[str, str] = {}
+        self.service_account = (NAMESPACE, SERVICE_ACCOUNT)
+        self.api_url = plane.url  # where it reaches the API server
         self._health = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.health_port}", timeout=2, trust_env=False
         )
@@ -64,8 +66,9 @@ class AdapterProcess:
     async def start(self, *, registered: bool = True) -> None:
         """Start it with a fresh token, and make the API server know where it is."""
         self.write_settings()
-        token = await self.kube.token(SERVICE_ACCOUNT, namespace=NAMESPACE)
-        kubeconfig = self.plane.authorities.kubeconfig_of_token("wva", self.plane.url, token)
+        namespace, account = self.service_account
+        token = await self.kube.token(account, namespace=namespace)
+        kubeconfig = self.plane.authorities.kubeconfig_of_token("wva", self.api_url, token)
         command = [sys.executable, "-m", "adapter", "serve", "--settings", str(self.settings_path)]
         self.daemon = Daemon(
             "adapter",

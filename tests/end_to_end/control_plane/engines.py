@@ -152,6 +152,14 @@ class Engines:
         await self._pods.pop(name).close()
         return True
 
+    def waiting(self, variant: str) -> dict[str, int]:
+        """Return the waiting requests of a variant's ready pods, by pod."""
+        return {
+            name: pod.replica.engine.waiting
+            for name, pod in self._pods.items()
+            if pod.replica.variant.name == variant and pod.replica.state is ReplicaState.READY
+        }
+
     async def _run(self) -> None:
         while True:
             self.cluster.advance(self.clock.monotonic_s())
