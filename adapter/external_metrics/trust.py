@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import AdapterError, ConfigError, KubeError
+from ..errors import AdapterError, ConfigError, KubeApiError
 from .certificates import CertificatePool
 
 __all__ = ["Trust", "TrustKeeper", "TrustSource", "parse_trust"]
@@ -124,7 +124,7 @@ class TrustKeeper:
         """Log the first failure in a row; readiness goes on saying it."""
         remedy = (
             "; bind the Role extension-apiserver-authentication-reader in kube-system"
-            if isinstance(exc, KubeError)
+            if isinstance(exc, KubeApiError)
             else ""
         )
         problem = f"{CONFIG_MAP} can't be used: {exc}{remedy}"

@@ -41,7 +41,7 @@ async def test_a_cut_watch_empties_nothing_and_catches_up(world: World, outcome:
         )
         assert "late" not in await remembered(), "nobody told it"
         assert stage.adapter.daemon is not None
-        assert "Kubernetes" in (said := stage.adapter.daemon.tail(20_000)), said
+        assert "the watch broke" in (said := stage.adapter.daemon.tail(20_000)), said
         await wire.mend()
         await eventually(
             remembered, lambda found: "late" in found, within_s=45, what="the late one is found"
