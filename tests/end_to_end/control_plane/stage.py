@@ -25,6 +25,8 @@ __all__ = [
     "Stage",
     "World",
     "at_least_for",
+    "cleared",
+    "create_namespace",
     "enough_for",
     "new_namespace",
     "settings_of",
@@ -228,13 +230,13 @@ async def staged(
     """
     kube, namespace = world.kube, variants[0].namespace
     loads = {each.model: Load() for each in variants}
-    await _create_namespace(kube, namespace)
+    await create_namespace(kube, namespace)
     async with contextlib.AsyncExitStack() as stack:
         engines = await stack.enter_async_context(Engines(variants, loads))
         kubelet = Kubelet(kube, [engines], [namespace], room=room or MachineRoom())
         for each in variants:
             await kube.apply(deployment(each.name, namespace=namespace, replicas=replicas))
-        stack.push_async_callback(_clear, kube, namespace)
+        stack.push_async_callback(cleared, kube, namespace)
         await stack.enter_async_context(kubelet)
         own = settings_of(variants, engines, least=least, most=most, **(settings or {}))
         adapter = AdapterProcess(world.plane, kube, world.folder, own)
@@ -252,7 +254,7 @@ def new_namespace() -> str:
     return f"e2e-{next(_NUMBERS)}"
 
 
-async def _create_namespace(kube: Kube, namespace: str) -> None:
+async def create_namespace(kube: Kube, namespace: str) -> None:
     """Create a namespace, and in it a service account that may read decisions."""
     await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     metadata = {"name": "reader", "namespace": namespace}
@@ -272,7 +274,7 @@ async def _create_namespace(kube: Kube, namespace: str) -> None:
     await kube.apply(binding)
 
 
-async def _clear(kube: Kube, namespace: str) -> None:
+async def cleared(kube: Kube, namespace: str) -> None:
     """Remove the APIService first (namespaces hang on one that is down), then the rest."""
     await kube.delete(path_of("APIService", API_SERVICE, version="apiregistration.k8s.io/v1"))
     await kube.delete(path_of("Service", "wva", namespace="wva-system"))
