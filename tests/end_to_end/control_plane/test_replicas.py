@@ -14,7 +14,7 @@ from adapter.self_made import SelfMade, _make_pair
 
 from .engines import variant
 from .kube_api import eventually, path_of
-from .objects import api_service
+from .objects import api_service, hpa
 from .outcomes import Outcome
 from .replicas import SYSTEM, Reader, gauge, replicated
 from .stage import Stage, World, enough_for, new_namespace, staged
@@ -28,8 +28,9 @@ FAIL_OVER_S = 15.0
 
 
 async def reaches(stage: Stage, reader: Reader, rate_rps: float, *, within_s: float = 60.0) -> None:
-    """Set a load and wait until what HPA reads is enough for it."""
+    """Set a load and wait until what HPA reads, and follows, is enough for it."""
     enough = enough_for(rate_rps)
+    await stage.kube.apply(hpa(reader.variant, namespace=stage.namespace))
     stage.engines.set_rate(rate_rps)
 
     async def last() -> float:
