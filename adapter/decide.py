@@ -58,7 +58,7 @@ def decide(
     policy = policy_of(catalog)
     analysis = analyze(snapshot, catalog, memory.analysis, policy=policy)
     decision = plan(replace(analysis.request, recall=memory.recall))
-    variants = analysis.request.variants
+    variants, around = analysis.request.variants, snapshot.circumstances
     now_s, complete = snapshot.taken_s, ~(variants.partial | variants.blind)
     guarded = guard(
         memory.guard,
@@ -68,7 +68,8 @@ def decide(
         cold_start_s=decision.cold_start_s,
         catalog=catalog,
         now_s=now_s,
-        rolling=snapshot.circumstances.rolling if snapshot.circumstances is not None else None,
+        rolling=around.rolling if around is not None else None,
+        reachable=around.reachable_replicas if around is not None else None,
     )
     resume = watched(memory.resume, names=catalog.variant_names, complete=complete, now_s=now_s)
     sequence = memory.sequence + 1

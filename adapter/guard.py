@@ -90,11 +90,14 @@ def guard(
     catalog: Catalog,
     now_s: float,
     rolling: BoolArray | None = None,
+    reachable: IntArray | None = None,
 ) -> Guarded:
     """Return `desired` with the brakes applied.
 
-    `complete` says whose readings are, `rolling` whose pods are being replaced;
-    `cold_start_s` is declared or learned, as the plan was made with.
+    `complete` says whose readings are, `rolling` whose pods are being replaced, `reachable`
+    how many replicas can be had where some can't start (-1: nothing says). What can't start
+    carries nothing, so that no brake keeps it. `cold_start_s` is declared or learned, as the
+    plan was made with.
     """
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
@@ -106,12 +109,15 @@ def guard(
     age_s = now_s - np.append(state.times_s, now_s)
 
     result, brake = desired.copy(), np.zeros(len(desired), dtype=np.int64)
-    _hold(result, brake, ~warm & (result < current), current, Brake.WARM_UP)
+    kept = current
+    if reachable is not None:
+        kept = np.where(reachable >= 0, np.minimum(current, reachable), current)
+    _hold(result, brake, ~warm & (result < kept), kept, Brake.WARM_UP)
     if rolling is not None:
         _hold(result, brake, rolling & (result < current), current, Brake.ROLLOUT)
     largest = np.where(age_s <= MINUTE_S, history, -1).max(axis=1)
     step = np.maximum(np.floor(largest * brakes.max_scale_down_ratio), 1.0).astype(np.int64)
-    lowest = np.minimum(largest - step, current)
+    lowest = np.minimum(largest - step, kept)
     _hold(result, brake, result < lowest, lowest, Brake.DOWN_RATE)
     recent = (age_s[None, :] <= cold_start_s[:, None]) & (history >= 0)
     smallest = np.where(recent, history, np.iinfo(np.int64).max).min(axis=1)
