@@ -45,7 +45,7 @@ class Kube:
     def __init__(self, url: str, context: ssl.SSLContext, *, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.client = httpx.AsyncClient(
-            base_url=url, verify=context, timeout=20, headers=headers, trust_env=False
+            base_url=url, verify=context, timeout=60, headers=headers, trust_env=False
         )
 
     async def close(self) -> None:
