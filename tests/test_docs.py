@@ -161,3 +161,21 @@ def test_architecture_page_names_packages_and_modules_that_exist() -> None:
         missing = [n for n in names if not ((home / f"{n}.py").is_file() or (home / n).is_dir())]
         assert names
         assert missing == []
+
+
+def test_every_message_of_the_runbook_is_said_by_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("### Messages\n")[2].partition("\n### ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "adapter").rglob("*.py"))
+    # What an f-string puts in, and where a literal goes on in the next line, is nothing to compare.
+    plain = re.sub(r'"\s+f?"', "", code)
+    assert len(rows) > 20
+    said = [words for row in rows for words in re.findall(r"`([^`]+)`", row)]
+    assert [words for words in said if not _is_said(words, plain)] == []
+
+
+def _is_said(words: str, code: str) -> bool:
+    """Return whether the code has these words, some of which may be a name that it puts in."""
+    pattern = r"(\{[^}]*\}|\S+)".join(map(re.escape, words.split("llm-d.ai/model-id")))
+    return re.search(pattern, code) is not None

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from adapter.errors import AdapterError, KubeApiError, KubeError, KubeUnavailableError
+from adapter.errors import AdapterError, KubeApiError, KubeError
 
 if TYPE_CHECKING:
     from adapter.kube.transport import KubeTransport
@@ -71,21 +71,20 @@ async def through_api_server(
     path = asked.under(GROUP, "explanations", namespace)
     try:
         return (await transport.call("GET", path, query={"format": "json"})).document
-    except KubeUnavailableError as exc:
-        raise AnswerError(f"{exc}; wva doctor says what keeps it from answering") from exc
-    except KubeApiError as exc:
+    except KubeError as exc:
         raise AnswerError(await _remedied(transport, exc)) from exc
 
 
-async def _remedied(transport: "KubeTransport", exc: KubeApiError) -> str:
+async def _remedied(transport: "KubeTransport", exc: KubeError) -> str:
     """Return what the API server said, and what helps."""
-    if exc.status == FORBIDDEN:
-        return f"{exc}; manifests/examples/cluster-role-view.yaml allows it to whoever may view"
-    if exc.status != NOT_FOUND:
-        return str(exc)
+    words = " ".join(str(exc).split())
+    status = exc.status if isinstance(exc, KubeApiError) else 0
+    if status == FORBIDDEN:
+        return f"{words}; manifests/examples/cluster-role-view.yaml allows it to whoever may view"
     owner = await _owner(transport)
     if owner is None or owner.get("name") == SERVICE:
-        return str(exc)  # it is ours, or can't be told, and says what it doesn't have
+        # It is ours, or can't be told. A variant that isn't there is named by its answer.
+        return words if status else f"{words}; wva doctor says what keeps it from answering"
     if not owner:
         return (
             "no adapter has external.metrics.k8s.io here: make install, or give --url for one that "

@@ -27,6 +27,8 @@ __all__ = [
 METRIC_PREFIX = "wva_"
 _KEDA_DEFAULT_MAX = 100
 _PROMETHEUS_NAME = re.compile(r"""variant_name\s*=\s*["']([^"']+)["']""")
+# How HPA quotes the answer of whoever serves our metrics.
+_OUR_REFUSAL = f"unable to fetch metrics from external metrics API: {METRIC_PREFIX}"
 PAUSED = ("autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas")
 
 
@@ -167,6 +169,8 @@ def _limits(status: Mapping[str, Any]) -> Iterator[str]:
         kind, state = text_at(condition, "type"), text_at(condition, "status")
         reason, message = text_at(condition, "reason"), text_at(condition, "message")
         told = f"{reason}: {message}" if message else reason
+        if _OUR_REFUSAL in message:
+            continue  # what we answered; the decision's own state says it
         if (
             (kind == "ScalingActive" and state == "False")
             or (kind == "ScalingLimited" and state == "True")

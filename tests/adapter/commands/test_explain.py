@@ -76,7 +76,16 @@ CHAT = f"{GROUP}/namespaces/mine/explanations/chat"
         pytest.param(
             {CHAT: (403, "Forbidden", "you can't")}, "cluster-role-view.yaml", id="not allowed"
         ),
-        pytest.param({CHAT: (503, "", "held")}, "wva doctor says", id="no adapter behind it"),
+        pytest.param(
+            {API_SERVICE: OURS, CHAT: (503, "", "no\nendpoints")},
+            "no endpoints; wva doctor says",
+            id="no adapter behind it",
+        ),
+        pytest.param(
+            {API_SERVICE: KEDAS, CHAT: (503, "", "no")},
+            "leads to keda",
+            id="KEDA has it, and is away",
+        ),
         pytest.param(
             {API_SERVICE: (403, "Forbidden", "no")}, "404", id="nor may the APIService be read"
         ),

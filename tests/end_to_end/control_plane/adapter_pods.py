@@ -49,6 +49,7 @@ class AdapterPods:
     plane: ControlPlane
     kube: Kube
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside what the pods say
     pods: dict[str, _Pod] = field(default_factory=dict)
     outlived: list[str] = field(default_factory=list)  # had to be killed after their grace
 
@@ -72,7 +73,11 @@ class AdapterPods:
         account = pod["spec"]["serviceAccountName"]
         token = await self.kube.token(account, namespace=namespace)
         kubeconfig = self.plane.authorities.kubeconfig_of_token(name, self.plane.url, token)
-        environment = {"KUBECONFIG": str(kubeconfig), **_environment(pod, container, address)}
+        environment = {
+            "KUBECONFIG": str(kubeconfig),
+            **self.environment,
+            **_environment(pod, container, address),
+        }
         daemon = Daemon(
             name,
             [sys.executable, "-m", "adapter", *arguments],
@@ -104,6 +109,13 @@ class AdapterPods:
             return False
         del self.pods[name]
         return True
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change the settings that are mounted, as a kubelet does some time after a ConfigMap."""
+        for name, pod in self.pods.items():
+            path = self.folder / name / "settings" / "settings.yaml"
+            settings = yaml.safe_load(path.read_text(encoding="utf-8")) | changes
+            path.write_text(_at(yaml.safe_dump(settings), pod.address), encoding="utf-8")
 
     async def _mounted(self, pod: Mapping[str, Any], folder: Path, address: str) -> dict[str, Path]:
         """Write a pod's volumes into a folder; return which path leads where."""
