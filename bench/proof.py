@@ -19,6 +19,7 @@ from simulator.scenario import load_scenario
 
 from .proof_cells import FOLDER, ROOT, Cell, Store, code_sha256, run_cell
 from .proof_page import Results, render_page
+from .proof_referee import render_referee
 from .proof_tables import HEADLINE, Table, tables
 
 __all__ = ["completed"]
@@ -45,7 +46,8 @@ def main() -> None:
         _run(store, chosen, jobs=options.jobs, minutes=options.minutes)
     results = Results.of(store, tables(options.seeds))
     hashes = {name: settings_sha256(load_scenario(name)) for name in HEADLINE}
-    PAGE.write_text(render_page(results, seeds=options.seeds, settings=hashes), encoding="utf-8")
+    page = render_page(results, seeds=options.seeds, settings=hashes) + render_referee()
+    PAGE.write_text(page, encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)}: {results.made} of {results.wanted} runs")
 
 
