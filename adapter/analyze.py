@@ -134,6 +134,9 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
         state=memory.plan,
         now_unix_s=snapshot.taken_unix_s,
         supply=catalog.supply,
+        shown_cold_start_s=(
+            snapshot.circumstances.cold_start_s if snapshot.circumstances is not None else None
+        ),
     )
     return Analysis(
         request=request,

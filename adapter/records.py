@@ -193,6 +193,7 @@ class Circumstances:
     rolling: NDArray[np.bool_]  # its pods are being replaced by a new version
     tolerance_ratio: NDArray[np.float64]  # of the HPA that follows it; NaN: not known
     texts: Mapping[str, tuple[str, ...]]  # in words: who declares it, what holds it back
+    cold_start_s: NDArray[np.float64] | None = None  # that its pods took; NaN: none shows it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -60,7 +60,7 @@ def look_ahead(request: PlanRequest) -> Ahead:
         ready=variants.ready_replicas,
         now_s=request.now_s,
     )
-    cold_s = cold_start_s(starts, variants.cold_start_s, default_s=policy.default_cold_start_s)
+    cold_s = cold_start_s(starts, variants.cold_start_s, default_s=_assumed_start_s(request))
     horizon_s = _horizon_s(variants.model, cold_s, variants.max_replicas > 0, count)
     partial = np.bincount(variants.model[variants.partial], minlength=count) > 0
     forecast = observe(
@@ -152,3 +152,11 @@ def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -
         dispersion=dispersion,
     )
     return np.where(surging > rate, surging, np.nan)
+
+
+def _assumed_start_s(request: PlanRequest) -> FloatArray:
+    """Return what a start is taken to last while none was watched: as shown, else the default."""
+    shown, default_s = request.shown_cold_start_s, request.policy.default_cold_start_s
+    if shown is None:
+        return np.full(len(request.variants), default_s)
+    return np.where(np.isfinite(shown), shown, default_s)

@@ -109,7 +109,9 @@ def observe_starts(
     )
 
 
-def cold_start_s(state: ColdStartState, declared_s: FloatArray, *, default_s: float) -> FloatArray:
+def cold_start_s(
+    state: ColdStartState, declared_s: FloatArray, *, default_s: float | FloatArray
+) -> FloatArray:
     """Return the time to plan a start with: declared, else learned, else the default. [s]"""
     ordered = np.sort(state.took_s, axis=1)  # NaN last
     number = np.isfinite(ordered).sum(axis=1)

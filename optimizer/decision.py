@@ -202,7 +202,9 @@ class PlanRequest:
     """Everything a decision depends on, the time included.
 
     `profiles`, `limits`, `workloads`, `slo` and `observations` have one row per variant;
-    `profiles` are given ones, or priors that learning starts from.
+    `profiles` are given ones, or priors that learning starts from. `shown_cold_start_s` is
+    what the replicas that are there took to start, where nobody watched them: NaN, or None,
+    where nothing shows it.
     """
 
     now_s: float
@@ -221,6 +223,7 @@ class PlanRequest:
     now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
     supply: Supply | None = None  # None: nothing runs out, and nobody comes first
     recall: Recall = field(default_factory=Recall)  # of the last plan
+    shown_cold_start_s: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -95,7 +95,7 @@ def pods_of(
             leaving=False,
             stuck=Stuck.NOT,
             url=each.url,
-            created_s=None,
+            took_s=None,
             accelerators=("", 0),
             template="",
         )

@@ -94,10 +94,12 @@ class ClusterFollower:
 def _circumstances(standings: list[Standing | None]) -> Circumstances:
     reachable = [_or(each.reachable if each else None, -1) for each in standings]
     tolerance = [_or(each.tolerance_ratio if each else None, np.nan) for each in standings]
+    took = [_or(each.cold_start_s if each else None, np.nan) for each in standings]
     return Circumstances(
         reachable_replicas=np.array(reachable, dtype=np.int64),
         rolling=np.array([each is not None and each.rolling for each in standings], dtype=np.bool_),
         tolerance_ratio=np.array(tolerance, dtype=np.float64),
+        cold_start_s=np.array(took, dtype=np.float64),
         texts={
             "declared_by": tuple(each.source if each else "" for each in standings),
             "stuck": tuple(each.stuck if each else "" for each in standings),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..kube.fields import instant_s, items_at, mapping_at, text_at
+from ..kube.fields import count_at, instant_s, items_at, mapping_at, text_at
 from .accelerator_requests import requested
 from .engine_ports import metrics_url
 
@@ -15,6 +15,8 @@ LWS_NAME = "leaderworkerset.sigs.k8s.io/name"
 _LWS_WORKER = "leaderworkerset.sigs.k8s.io/worker-index"
 _LWS_GROUP = "leaderworkerset.sigs.k8s.io/group-index"
 _TEMPLATE_HASH = "pod-template-hash"
+# Times are whole seconds there. A start beyond the longest is a readiness that came and went.
+SHORTEST_START_S, LONGEST_START_S = 1.0, 3600.0
 # The phases of pods that are over.
 _OVER = frozenset({"Succeeded", "Failed"})
 _CRASHING = frozenset({"CrashLoopBackOff", "CreateContainerError", "RunContainerError"})
@@ -46,7 +48,7 @@ class Pod:
     leaving: bool
     stuck: Stuck
     url: str  # "" without an address
-    created_s: float | None
+    took_s: float | None  # from its creation until it was ready; None: not ready, or no telling
     accelerators: tuple[str, int]  # resource and count
     template: str  # what its owner calls the version of its template
 
@@ -70,10 +72,32 @@ def reduce_pod(document: Mapping[str, Any]) -> Pod | None:
         leaving="deletionTimestamp" in metadata,
         stuck=_stuck(status),
         url=metrics_url(document, address) if address else "",
-        created_s=instant_s(text_at(metadata, "creationTimestamp")),
+        took_s=_took_s(metadata, status),
         accelerators=requested(mapping_at(document, "spec")),
         template=text_at(labels, _TEMPLATE_HASH) or text_at(labels, "controller-revision-hash"),
     )
+
+
+def _took_s(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> float | None:
+    """Return how long a pod took to start. [s]
+
+    Its condition says when it last became ready, which is the start only where it hasn't been
+    unready since: where a container has restarted, or that would be longer than any start, it
+    says nothing.
+    """
+    restarts = (
+        count_at(each, "restartCount") or 0
+        for part in ("initContainerStatuses", "containerStatuses")
+        for each in items_at(status, part)
+    )
+    ready = next((c for c in items_at(status, "conditions") if text_at(c, "type") == "Ready"), {})
+    if text_at(ready, "status") != "True" or any(restarts):
+        return None
+    created_s = instant_s(text_at(metadata, "creationTimestamp"))
+    since_s = instant_s(text_at(ready, "lastTransitionTime"))
+    if created_s is None or since_s is None or not 0 <= since_s - created_s <= LONGEST_START_S:
+        return None
+    return max(since_s - created_s, SHORTEST_START_S)
 
 
 def _owner(metadata: Mapping[str, Any], labels: Mapping[str, Any]) -> Owner:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 from ..collect.fleet import Group
 from ..records import ReplicaState
@@ -26,6 +27,7 @@ class Replicas:
     stuck: str  # why there can't be more, with an example; "" if nothing keeps them
     node: str  # where one of them runs
     accelerators: tuple[str, int] = ("", 0)  # that the pods of one replica ask for
+    cold_start_s: float | None = None  # that replicas took; None: no pod shows it
 
 
 def group_pods(pods: Iterable[Pod]) -> PodsByOwner:
@@ -84,7 +86,18 @@ def replicas_of(
         stuck=_why(stuck),
         node=next((pod.node for pod in pods if pod.node), ""),
         accelerators=_asked_for(next(iter(members.values()), [])),
+        cold_start_s=_took_s(members.values()),
     )
+
+
+def _took_s(groups: Iterable[list[Pod]]) -> float | None:
+    """Return the middle of what replicas took to start; the last pod of a group ends its start."""
+    took = [
+        max(pod.took_s for pod in group if pod.took_s is not None)
+        for group in groups
+        if all(pod.took_s is not None for pod in group)
+    ]
+    return median(took) if took else None
 
 
 def _asked_for(members: list[Pod]) -> tuple[str, int]:

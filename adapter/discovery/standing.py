@@ -27,6 +27,7 @@ class Standing:
     limits: tuple[str, ...]  # what holds that HPA back
     zero: str = ""  # whether and how it goes to zero
     supply: str = ""  # accelerators that there are for it, in words
+    cold_start_s: float | None = None  # that its pods took to get ready
     fallback_risk: str = ""  # how KEDA could lower it while we are silent
 
 
@@ -95,6 +96,7 @@ class Sight:
             tolerance_ratio=hpa.tolerance_up if hpa is not None else None,
             limits=hpa.limits if hpa is not None else (),
             zero=hpa.zero if hpa is not None and not hpa.made_by else "",
+            cold_start_s=replicas.cold_start_s,
         )
 
 

@@ -1,13 +1,14 @@
 """What readings mean: demand, partial and blind variants, lengths, ages."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adapter.analyze import Memory, analyze
-from adapter.records import ReplicaState
-from optimizer import Policy
+from adapter.records import Circumstances, ReplicaState
+from optimizer import Policy, plan
 from tests.helpers.snapshots import catalog_of, replica, snapshot_of
 
 SETTINGS = """
@@ -116,6 +117,31 @@ def test_a_variant_that_nobody_knows_is_not_one_without_replicas(catalog):
     known, unknown = run(catalog, [], current=[0, -1]).reading_age_s
     assert known == 0.0
     assert math.isinf(unknown)  # refused: HPA keeps what it has
+
+
+@pytest.mark.parametrize(
+    ("shown", "declared", "planned_with"),
+    [
+        pytest.param(None, np.nan, 120.0, id="the default"),
+        pytest.param(np.nan, np.nan, 120.0, id="no pod shows it"),
+        pytest.param(45.0, np.nan, 45.0, id="as pods took"),
+        pytest.param(45.0, 30.0, 30.0, id="declared"),
+    ],
+)
+def test_a_start_that_nobody_watched_is_as_long_as_the_pods_took(
+    catalog, shown, declared, planned_with
+):
+    circumstances = Circumstances(
+        reachable_replicas=np.full(2, -1, dtype=np.int64),
+        rolling=np.zeros(2, dtype=np.bool_),
+        tolerance_ratio=np.full(2, np.nan),
+        texts={},
+        cold_start_s=None if shown is None else np.full(2, shown),
+    )
+    snapshot = replace(snapshot_of(catalog, [replica(0, "a0")]), circumstances=circumstances)
+    catalog = replace(catalog, cold_start_s=np.full(2, declared))
+    request = analyze(snapshot, catalog, Memory.empty(), policy=Policy()).request
+    assert plan(request).cold_start_s.tolist() == [planned_with] * 2
 
 
 def test_starting_replicas_are_neither_silent_nor_saturated(catalog):

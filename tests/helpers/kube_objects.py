@@ -220,6 +220,8 @@ def pod(
     node: str = "node-1",
     containers: list[dict[str, Any]] | None = None,
     phase: str = "Running",
+    ready_at: str = "",
+    restarts: int = 0,
 ) -> dict[str, Any]:
     metadata = _metadata(
         name,
@@ -240,6 +242,8 @@ def pod(
     if leaving:
         metadata["deletionTimestamp"] = CREATED
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    if ready_at:
+        conditions[0]["lastTransitionTime"] = ready_at
     if unschedulable:
         conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
     status: dict[str, Any] = {"phase": phase, "conditions": conditions}
@@ -249,6 +253,8 @@ def pod(
         status["containerStatuses"] = [
             {"name": "vllm", "ready": False, "state": {"waiting": {"reason": waiting}}}
         ]
+    if restarts:
+        status["containerStatuses"] = [{"name": "vllm", "ready": ready, "restartCount": restarts}]
     spec: dict[str, Any] = {"containers": containers or [engine()]}
     if node and not unschedulable:
         spec["nodeName"] = node

@@ -271,6 +271,30 @@ def test_orders_hold_as_long_as_they_say(notes, expected):
     assert (chat.mode, chat.min_replicas, chat.max_replicas) == expected
 
 
+@pytest.mark.parametrize(
+    ("pods", "took_s"),
+    [
+        pytest.param([pod("a", ready_at="2027-01-01T00:01:30Z")], 90.0, id="created to ready"),
+        pytest.param(
+            [
+                pod("a", ready_at="2027-01-01T00:01:00Z"),
+                pod("b", ready_at="2027-01-01T00:01:10Z"),
+                pod("c", ready_at="2027-01-01T00:50:00Z"),
+            ],
+            70.0,
+            id="the middle: one may have been unready since",
+        ),
+        pytest.param([pod("a", ready_at="2027-01-01T00:00:00Z")], 1.0, id="within a second"),
+        pytest.param([pod("a", ready_at="2027-01-01T09:00:00Z")], None, id="unready since"),
+        pytest.param([pod("a", ready_at="2027-01-01T00:01:30Z", restarts=1)], None, id="restarted"),
+        pytest.param([pod("a", ready=False, ready_at="2027-01-01T00:01:30Z")], None, id="unready"),
+        pytest.param([pod("a")], None, id="no time"),
+    ],
+)
+def test_a_cold_start_is_read_off_the_pods_that_are_there(pods, took_s):
+    assert world(hpa(), deployment(), *pods).standings[KEY].cold_start_s == took_s
+
+
 DISABLED = {"selectPolicy": "Disabled"}
 
 
