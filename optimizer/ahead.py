@@ -19,6 +19,9 @@ __all__ = ["Ahead", "look_ahead"]
 
 # Standard errors that a level's noise stays within for hours.
 SURELY = 4.0
+# A replica is sized anew once the dispersion has changed by this factor: capacity goes
+# with its logarithm, and a change of less is worth some per cent of it.
+DISPERSION_BAND = 1.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,18 +123,20 @@ def _patience_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:
 def _at_one_replica(request: PlanRequest, seen: Outlook) -> FloatArray:
     """Return the index of dispersion at one of as many replicas as the level needs.
 
-    Their number follows from concurrency alone, in whole powers of two: what is sized
-    with it must not move with every reading.
+    Their number follows from concurrency alone: capacity must not move with the count that
+    it decides. Nor must it move with every reading: what was sized with stays in force
+    until the estimate has left it by more than its noise.
     """
     model, work, profiles = request.variants.model, request.workloads, request.profiles
     slots = request.limits.max_batch_size.astype(np.float64)
     stay_s = work.output_tokens_mean * (profiles.iteration_base_s + slots * profiles.decode_slope_s)
     with np.errstate(invalid="ignore", divide="ignore"):
-        number = np.log2(np.maximum(seen.level_rps[model] * stay_s / slots, 1.0))
-    number = 2.0 ** np.floor(np.where(np.isfinite(number), number, 0.0))
-    # A quarter more or less of dispersion is noise of its estimate.
-    coarse = 2.0 ** (np.round(2.0 * np.log2(seen.dispersion)) / 2.0)
-    return 1.0 + (coarse[model] - 1.0) / number
+        number = np.maximum(seen.level_rps[model] * stay_s / slots, 1.0)
+    number = np.where(np.isfinite(number), number, 1.0)
+    estimate = 1.0 + (seen.dispersion[model] - 1.0) / number
+    before = request.state.recalled(request.state.sized_dispersion, request.variant_names)
+    within = np.abs(np.log(estimate / before)) <= np.log(DISPERSION_BAND)
+    return np.where(within, before, estimate)
 
 
 def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -> FloatArray:

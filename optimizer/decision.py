@@ -166,6 +166,8 @@ class PlanState:
         What cold starts were learned from.
     full_since_s : ndarray, shape (variants,)
         Since when a variant's engines have been full; NaN: they aren't. [s]
+    sized_dispersion : ndarray, shape (variants,)
+        Index of dispersion that a variant's capacity was last sized with.
     """
 
     model_names: tuple[str, ...]
@@ -180,6 +182,17 @@ class PlanState:
     forecast: ForecastState = field(default_factory=ForecastState.empty)
     starts: ColdStartState = field(default_factory=ColdStartState.empty)
     full_since_s: FloatArray = field(default_factory=lambda: np.empty(0))
+    sized_dispersion: FloatArray = field(default_factory=lambda: np.empty(0))
+
+    def recalled(self, column: FloatArray, variant_names: tuple[str, ...]) -> FloatArray:
+        """Return a column over variants in the order of `variant_names`; NaN: new ones."""
+        found = np.full(len(variant_names), np.nan)
+        if len(column) != len(self.variant_names):
+            return found
+        row = {name: i for i, name in enumerate(self.variant_names)}
+        rows = np.array([row.get(name, -1) for name in variant_names], dtype=np.int64)
+        found[rows >= 0] = column[rows[rows >= 0]]
+        return found
 
     @classmethod
     def empty(cls) -> "PlanState":

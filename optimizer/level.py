@@ -7,7 +7,7 @@ the estimate of a steady load hardly moves, and a change is followed as soon as 
 clear of the noise of counting: what a sequential test would need, and no fixed window.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,15 +18,19 @@ __all__ = ["Level", "LevelState", "follow", "level_now"]
 # Observation windows in each mean beside the newest reading.
 SPANS = (2, 4, 8, 16, 32, 64, 128)
 # How far a shorter mean must be off to contradict a longer one, in standard deviations:
-# a steady Poisson load comes this far once in some days.
-SIGMAS = 4.5
-# A rise is bought for a little earlier than a level is given up: late costs more.
-SIGMAS_UP = 4.0
+# a steady Poisson load comes this far once in some weeks.
+SIGMAS = 4.75
+# A rise is bought for a little earlier than a level is given up: late costs more. Over the
+# means and ticks of a day a steady load comes this far by chance in one of a hundred.
+SIGMAS_UP = 4.4
 # What the skewness of a Poisson count adds to that, in requests (Cornish and Fisher).
 SKEW = (SIGMAS**2 - 1.0) / 6.0
-# Dispersion follows the newest ten minutes; one reading counts at most like a surprise
-# of three standard deviations, so that a step of the load isn't taken for noise.
-DISPERSION_MEMORY_S = 600.0
+# Dispersion is followed over an hour, and over ten minutes, which count where they say
+# something else by this factor: they would by chance once in some months. One reading
+# counts at most like a surprise of three standard deviations, so that a step of the load
+# isn't taken for noise; five minutes of Poisson arrivals are what is known before any.
+LONG_MEMORY_S, SHORT_MEMORY_S, PRIOR_S = 3600.0, 600.0, 300.0
+CONTRADICTION = 1.8
 LARGEST_SURPRISE = 9.0
 # Arrivals more even than Poisson (a benchmark's constant rate) are no promise to count on.
 LEAST_DISPERSION = 1.0
@@ -46,8 +50,10 @@ class LevelState:
         Sum and number of the readings in the newest 2, 4 ... 128 windows.
     last_rps : ndarray, shape (M,)
         The last reading.
-    dispersion : ndarray, shape (M,)
-        Index of dispersion of arrivals over one tick.
+    long_dispersion, short_dispersion : ndarray, shape (M,)
+        Index of dispersion of arrivals over one tick, by a long and by a short memory.
+    watched_s : ndarray, shape (M,)
+        Time that they rest on. [s]
     kept_s : float
         When a reading last joined `windows_rps`. [s]
     """
@@ -56,8 +62,17 @@ class LevelState:
     total_rps: FloatArray
     number: FloatArray
     last_rps: FloatArray
-    dispersion: FloatArray
+    long_dispersion: FloatArray
+    short_dispersion: FloatArray
+    watched_s: FloatArray
     kept_s: float
+
+    @property
+    def dispersion(self) -> FloatArray:
+        """Index of dispersion of arrivals: by the long memory while the short one agrees."""
+        apart = self.short_dispersion / self.long_dispersion
+        agree = (apart < CONTRADICTION) & (apart > 1.0 / CONTRADICTION)
+        return np.where(agree, self.long_dispersion, self.short_dispersion)
 
     @classmethod
     def empty(cls, count: int) -> "LevelState":
@@ -67,7 +82,9 @@ class LevelState:
             total_rps=np.zeros((count, len(SPANS))),
             number=np.zeros((count, len(SPANS))),
             last_rps=np.full(count, np.nan),
-            dispersion=np.full(count, LEAST_DISPERSION),
+            long_dispersion=np.full(count, LEAST_DISPERSION),
+            short_dispersion=np.full(count, LEAST_DISPERSION),
+            watched_s=np.zeros(count),
             kept_s=-np.inf,
         )
 
@@ -115,34 +132,26 @@ def follow(
 
     Notes
     -----
-    Of two overlapping windows Δ apart the counts differ by d = (r' - r) W, the newest Δ
-    seconds less the oldest. For a steady stream E[d²] = 2 λ Δ I, I the index of
-    dispersion of counts over Δ [1]_: 1 for Poisson arrivals.
+    Of two windows Δ apart the counts differ by d = (r' - r) W: where they overlap, the
+    newest Δ seconds less the oldest. For a steady stream E[d²] = 2 λ min(Δ, W) I, I the
+    index of dispersion of counts over that time [1]_: 1 for Poisson arrivals.
 
     .. [1] D. R. Cox, P. A. W. Lewis, "The Statistical Analysis of Series of Events",
        Methuen 1966, section 4.6.
     """
-    dispersion = _dispersion(state, rate_rps, steady, elapsed_s=elapsed_s, window_s=window_s)
-    last = np.where(np.isfinite(rate_rps), rate_rps, state.last_rps)
+    state = _dispersed(state, rate_rps, steady, elapsed_s=elapsed_s, window_s=window_s)
+    state = replace(state, last_rps=np.where(np.isfinite(rate_rps), rate_rps, state.last_rps))
     if now_s - state.kept_s < NEARLY * window_s:
-        return LevelState(
-            windows_rps=state.windows_rps,
-            total_rps=state.total_rps,
-            number=state.number,
-            last_rps=last,
-            dispersion=dispersion,
-            kept_s=state.kept_s,
-        )
+        return state
     windows = np.concatenate([state.windows_rps[:, 1:], rate_rps[:, None]], axis=1)
     there = np.isfinite(windows)
     newest_first = np.where(there, windows, 0.0)[:, ::-1]
     ends = np.array(SPANS) - 1
-    return LevelState(
+    return replace(
+        state,
         windows_rps=windows,
         total_rps=np.cumsum(newest_first, axis=1)[:, ends],
         number=np.cumsum(there[:, ::-1], axis=1)[:, ends].astype(np.float64),
-        last_rps=last,
-        dispersion=dispersion,
         kept_s=now_s,
     )
 
@@ -233,21 +242,33 @@ def _deviations(
     return np.sign(off) * beyond / (np.sqrt(noise * rate * apart) + 1e-9)
 
 
-def _dispersion(
+def _dispersed(
     state: LevelState,
     rate_rps: FloatArray,
     steady: BoolArray,
     *,
     elapsed_s: float,
     window_s: float,
-) -> FloatArray:
-    if not 0.0 < elapsed_s < window_s:
-        return state.dispersion
+) -> LevelState:
+    """Return the state with what two overlapping windows tell of the dispersion."""
+    apart_s = min(elapsed_s, window_s)
+    if not apart_s > 0.0:
+        return state
     before = state.last_rps
     use = steady & np.isfinite(rate_rps) & np.isfinite(before)
-    expected = 2.0 * np.maximum(before * elapsed_s, 1.0)
+    expected = 2.0 * np.maximum(before * apart_s, 1.0)
     with np.errstate(invalid="ignore"):
         surprise = np.where(use, ((rate_rps - before) * window_s) ** 2 / expected, 0.0)
     surprise = np.minimum(surprise, LARGEST_SURPRISE * state.dispersion)
-    gain = np.where(use, -np.expm1(-elapsed_s / DISPERSION_MEMORY_S), 0.0)
-    return np.maximum(state.dispersion + gain * (surprise - state.dispersion), LEAST_DISPERSION)
+    watched_s = np.minimum(state.watched_s + apart_s * use, LONG_MEMORY_S)
+
+    def followed(mean: FloatArray, memory_s: float) -> FloatArray:
+        gain = use * apart_s / np.minimum(watched_s + PRIOR_S, memory_s)
+        return np.maximum(mean + gain * (surprise - mean), LEAST_DISPERSION)
+
+    return replace(
+        state,
+        long_dispersion=followed(state.long_dispersion, LONG_MEMORY_S),
+        short_dispersion=followed(state.short_dispersion, SHORT_MEMORY_S),
+        watched_s=watched_s,
+    )

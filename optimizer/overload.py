@@ -64,7 +64,8 @@ def overload(
     allowed = np.maximum(in_time, DEFAULT_LIMITS.full_queue_requests)
     late = replicas.waiting_requests > allowed[replicas.variant]
     full = stock.saturated & (np.bincount(replicas.variant[late], minlength=count) > 0)
-    since_s = np.where(full, _since(request), np.nan)
+    since_s = request.state.recalled(request.state.full_since_s, request.variant_names)
+    since_s = np.where(full, since_s, np.nan)
     since_s = np.where(full & np.isnan(since_s), request.now_s, since_s)
     doubt_s = np.maximum(
         np.minimum(HALF * cold_start_s, LONGEST_DOUBT_S), request.policy.observation_window_s
@@ -80,15 +81,3 @@ def overload(
         backlog_requests=np.where(lasting, waiting, 0.0),
         since_s=since_s,
     )
-
-
-def _since(request: PlanRequest) -> FloatArray:
-    """Return since when each variant has been full at the last plan; NaN: it wasn't."""
-    state = request.state
-    since = np.full(len(request.variants), np.nan)
-    if len(state.full_since_s) != len(state.variant_names):
-        return since
-    row = {name: i for i, name in enumerate(state.variant_names)}
-    rows = np.array([row.get(name, -1) for name in request.variant_names], dtype=np.int64)
-    since[rows >= 0] = state.full_since_s[rows[rows >= 0]]
-    return since

@@ -271,6 +271,7 @@ def _state(
         forecast=ahead.forecast,
         starts=ahead.starts,
         full_since_s=need.full_since_s,
+        sized_dispersion=ahead.dispersion,
     )
 
 

@@ -14,7 +14,7 @@ __all__ = ["surging_rate_rps"]
 
 # How far above the noise a rise must stand: a Poisson stream comes this far by chance in
 # one tick of a hundred thousand, less than once a week.
-SIGMAS = 4.5
+SIGMAS = 4.75
 
 
 def surging_rate_rps(

@@ -6,6 +6,7 @@ a loop of hours takes seconds. What is read is what an adapter reads: means over
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -27,11 +28,15 @@ from .replicas import CHAT, replicas
 __all__ = ["ClosedLoop", "capacity_rps"]
 
 TTFT_S, ITL_S = 0.5, 0.025
+ANSWERS = ("mean_queue_length", "mean_in_service", "kv_usage_ratio")
 
 
 @dataclass
 class ClosedLoop:
-    """`models` models with one variant each; `dearer` adds a second one that costs double."""
+    """`models` models with one variant each; `dearer` ones have a second that costs double.
+
+    `start`, `max_replicas`, `dearer` and `dispersion` may differ from model to model.
+    """
 
     models: int
     start: int = 1
@@ -47,20 +52,24 @@ class ClosedLoop:
 
     def __post_init__(self):
         self.random = np.random.default_rng(self.seed)
-        self.kinds = 2 if self.dearer else 1
+        self.kinds = 2 if np.any(self.dearer) else 1
         count = self.models * self.kinds
         self.model = np.repeat(np.arange(self.models), self.kinds)
         self.engines = replicas(**{name: np.full(count, v) for name, v in CHAT.items()})
         self.slo = self.engines.targets(ttft_s=TTFT_S, itl_s=ITL_S)
         first = np.arange(count) % self.kinds == 0
-        self.current = np.where(first, self.start, 0).astype(np.int64)
+        each = {
+            name: np.repeat(np.broadcast_to(getattr(self, name), self.models), self.kinds)
+            for name in ("start", "max_replicas", "dearer")
+        }
+        self.current = np.where(first, each["start"], 0).astype(np.int64)
+        self.most = np.where(first | each["dearer"], each["max_replicas"], 0).astype(np.int64)
         self.cost = np.where(first, 1.0, 2.0)
         self.ready_at_s = [[-np.inf] * n for n in self.current]
         self.now_s, self.state = 0.0, PlanState.empty()
         self.counts = np.zeros((int(self.window_s / self.tick_s), self.models))
         self.history = []
-        idle = predict(*self.engines, np.ones(count), percentile_ratio=np.full(count, 0.95))
-        self.full_rps = float(1.0 / idle.utilization[0])
+        self.full_rps, self.answers = _engine_answers()
         self.backlog = self.truth_rps = np.zeros(self.models)
         self.last = None
 
@@ -73,7 +82,7 @@ class ClosedLoop:
             self.now_s += self.tick_s
             rate = rate_rps(self.now_s) if callable(rate_rps) else rate_rps
             expected = np.broadcast_to(np.asarray(rate, float), self.models) * self.tick_s
-            came = self.random.poisson(expected / self.dispersion) * self.dispersion
+            came = self.random.poisson(expected / self.dispersion) * np.asarray(self.dispersion)
             self.counts = np.concatenate([self.counts[1:], came[None]])
             self.truth_rps = expected / self.tick_s
             self._queue()
@@ -102,8 +111,10 @@ class ClosedLoop:
         rate = self.counts.sum(axis=0) / self.window_s
         serving = np.maximum(np.bincount(self.model, weights=ready), 1)
         each = np.minimum(self.truth_rps / serving, 0.99 * self.full_rps)[self.model]
-        busy = predict(*self.engines, each, percentile_ratio=np.full(count, 0.95))
-        waiting = busy.mean_queue_length * self.random.exponential(1.0, count)
+        busy = {
+            name: np.interp(each, self.answers["rate_rps"], self.answers[name]) for name in ANSWERS
+        }
+        waiting = busy["mean_queue_length"] * self.random.exponential(1.0, count)
         waiting += (self.backlog / serving)[self.model]
         variant = np.repeat(np.arange(count), ready)
         off = np.zeros(count, dtype=np.bool_)
@@ -118,7 +129,7 @@ class ClosedLoop:
                 power_idle_w=np.ones(count),
                 power_full_w=np.ones(count),
                 min_replicas=np.where(self.cost > 1.0, 0, self.min_replicas),
-                max_replicas=np.full(count, self.max_replicas),
+                max_replicas=self.most,
                 current_replicas=self.current,
                 ready_replicas=ready,
                 partial=off,
@@ -135,9 +146,11 @@ class ClosedLoop:
             ),
             replicas=ReplicaTable(
                 variant=variant,
-                running_requests=self.random.poisson(busy.mean_in_service[variant]).astype(float),
+                running_requests=self.random.poisson(busy["mean_in_service"][variant]).astype(
+                    float
+                ),
                 waiting_requests=np.round(waiting[variant]),
-                kv_usage_ratio=busy.kv_usage_ratio[variant],
+                kv_usage_ratio=busy["kv_usage_ratio"][variant],
                 kv_capacity_tokens=self.engines.limits.kv_capacity_tokens[variant],
             ),
             profiles=self.engines.profiles,
@@ -163,6 +176,18 @@ class ClosedLoop:
         history = np.array(self.history[int(since_s / self.tick_s) :])
         moved = np.diff(history, axis=0) != 0
         return np.array([moved[:, self.model == m].any(axis=1).sum() for m in range(self.models)])
+
+
+@cache
+def _engine_answers():
+    """Return the rate of full batches, and what one engine reports at 200 rates up to it."""
+    shares = np.linspace(0.0, 0.99, 200)
+    engines = replicas(**{name: np.full(200, v) for name, v in CHAT.items()})
+    full = np.full(200, 0.95)
+    full_rps = float(1.0 / predict(*engines, np.ones(200), percentile_ratio=full).utilization[0])
+    found = predict(*engines, np.maximum(shares * full_rps, 1e-6), percentile_ratio=full)
+    answers = {name: getattr(found, name) for name in ANSWERS}
+    return full_rps, {"rate_rps": shares * full_rps, **answers}
 
 
 def reversals(totals):

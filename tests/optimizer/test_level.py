@@ -64,6 +64,33 @@ def test_arrivals_in_clusters_are_told_from_poisson_ones():
     assert watched(clusters)[0].dispersion.mean() == pytest.approx(8.0, rel=0.25)
 
 
+def test_clusters_are_told_by_windows_that_do_not_overlap_as_well():
+    counts = 8.0 * poisson(10.0 / 8.0, ticks=400)
+    windows = counts.reshape(100, 4, -1).sum(axis=1) / WINDOW_S
+    state, steady = LevelState.empty(counts.shape[1]), np.ones(counts.shape[1], dtype=np.bool_)
+    for place, rate_rps in enumerate(windows):
+        state = follow(
+            state,
+            rate_rps,
+            now_s=(place + 1) * WINDOW_S,
+            elapsed_s=WINDOW_S if place else np.inf,
+            window_s=WINDOW_S,
+            steady=steady,
+        )
+    assert state.dispersion.mean() == pytest.approx(8.0, rel=0.25)
+
+
+def test_a_poisson_load_is_rarely_taken_for_a_clustered_one():
+    state, _ = watched(poisson(10.0, ticks=720, seed=3))
+    assert (state.dispersion > 1.4).mean() < 0.01
+
+
+def test_arrivals_that_begin_to_cluster_are_known_for_it_within_ten_minutes():
+    before, after = poisson(10.0, ticks=720), 8.0 * poisson(10.0 / 8.0, ticks=120, seed=2)
+    state, _ = watched(np.concatenate([before, after]))
+    assert np.median(state.dispersion) > 3.0
+
+
 def test_a_step_is_not_taken_for_dispersion():
     before, after = poisson(20.0, ticks=300), poisson(80.0, ticks=60, seed=2)
     state, _ = watched(np.concatenate([before, after]))
