@@ -104,6 +104,7 @@ async def staged_with_keda(
     *,
     settings: Mapping[str, Any] | None = None,
     starts: bool = True,
+    window_s: float = 5.0,
     **more: Any,
 ) -> AsyncIterator[KedaStage]:
     """Put up the variants, a router in front of their engines, and an adapter that reads both."""
@@ -121,6 +122,7 @@ async def staged_with_keda(
 
         async with PageServer(respond=respond) as router:
             sources = stage.adapter.settings["sources"]
+            sources["scrape"]["window_s"] = window_s
             sources["router"] = {"endpoints": [router.url], "timeout_s": 1}
             own = KedaStage(stage, models)
             try:

@@ -9,7 +9,7 @@ from tests.end_to_end.control_plane.stage import World, enough_for, new_namespac
 
 from .keda import Keda
 from .stage import staged_with_keda
-from .test_scaling import AS_INSTALLED, sleeps, woken
+from .test_scaling import AS_INSTALLED, WINDOW_S, sleeps, woken
 
 # What `manifests/examples/scaled-object.yaml` has, with a count above what there is.
 FALLBACK = {"failureThreshold": 2, "replicas": 6, "behavior": "currentReplicasIfHigher"}
@@ -60,7 +60,9 @@ async def test_a_request_wakes_it_by_push_again_after_the_adapter_was_away(
     world: World, outcome: Outcome, keda: Keda
 ) -> None:
     chat = variant("chat", namespace=new_namespace(), cold_start_s=0.5)
-    async with staged_with_keda(world, [chat], settings=AS_INSTALLED, least=0) as own:
+    async with staged_with_keda(
+        world, [chat], settings=AS_INSTALLED, least=0, window_s=WINDOW_S
+    ) as own:
         stage = own.stage
         await own.follow("chat", "external-push", pollingInterval=30)
         await sleeps(own, "chat")
