@@ -96,9 +96,27 @@ class _Look:
 
     async def targets(self, seen: Evidence) -> Mapping[Target, Seen]:
         wanted = {target_of(follower): _version(follower) for follower in followers(seen)}
-        paths = [_path(version, target) for target, version in wanted.items()]
-        found = await asyncio.gather(*map(self.one, paths))
+        found = await asyncio.gather(
+            *(self._target(version, target) for target, version in wanted.items())
+        )
         return dict(zip(wanted, found, strict=True))
+
+    async def _target(self, version: str, target: Target) -> Seen:
+        """Return a scale target; what a kind is called in paths is the API's to say."""
+        namespace, kind, name = target
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        plural = f"{kind.lower()}s"
+        if kind not in GROUPS:
+            known = await self.one(root)
+            if known is None or isinstance(known, Unread):
+                return known
+            names = (
+                each["name"]
+                for each in dig(known, "resources", default=())
+                if each.get("kind") == kind and "/" not in each["name"]
+            )
+            plural = next(names, plural)
+        return await self.one(f"{root}/namespaces/{namespace}/{plural}/{name}")
 
     async def explanations(self, seen: Evidence) -> Mapping[tuple[str, str], Seen]:
         variants = sorted({(_namespace(one), variant_of(one)) for one in followers(seen)})
@@ -141,12 +159,6 @@ def _version(follower: Object) -> str:
     reference: Mapping[str, Any] = dig(follower, "spec", "scaleTargetRef", default={})
     kind = str(reference.get("kind", "Deployment"))
     return str(reference.get("apiVersion") or GROUPS.get(kind, "apps/v1"))
-
-
-def _path(version: str, target: Target) -> str:
-    namespace, kind, name = target
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    return f"{root}/namespaces/{namespace}/{kind.lower()}s/{name}"
 
 
 def _date(headers: Mapping[str, str]) -> float | None:

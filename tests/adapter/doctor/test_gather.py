@@ -124,6 +124,19 @@ async def test_what_may_not_be_read_is_not_taken_for_absent(cluster: Cluster) ->
     assert (levels["target"], levels["signals"]) == (Level.SKIP, Level.SKIP)
 
 
+async def test_a_target_of_any_kind_is_found_by_what_the_api_calls_it(cluster: Cluster) -> None:
+    hpa = tolerant_hpa()
+    hpa["spec"]["scaleTargetRef"] = {"apiVersion": "x.io/v1", "kind": "Policy", "name": "chat"}
+    cluster.documents[HPAS] = {"items": [hpa]}
+    resources = [{"name": "policies", "kind": "Policy"}, {"name": "policies/scale", "kind": "S"}]
+    cluster.documents["/apis/x.io/v1"] = {"resources": resources}
+    cluster.documents["/apis/x.io/v1/namespaces/default/policies/chat"] = target()
+    (found,) = (await look(cluster)).targets.values()
+    assert found == target()
+    del cluster.documents["/apis/x.io/v1"]
+    assert list((await look(cluster)).targets.values()) == [None]
+
+
 async def test_lists_are_read_to_their_end(cluster: Cluster) -> None:
     names = []
     for number in range(3):
