@@ -17,7 +17,7 @@ from .scenario import LengthSpec, PhaseSpec, RateSpec, WorkloadSpec
 from .trace import read_trace
 from .workload import Lengths, Requests
 
-__all__ = ["Demand", "draw_demand", "lengths_of", "rate_on_grid"]
+__all__ = ["Demand", "draw_demand", "lengths_of", "rate_on_grid", "with_lengths"]
 
 GRID_S = 1.0
 LOT = 4096
@@ -40,15 +40,23 @@ def draw_demand(workload: WorkloadSpec, random: np.random.Generator, *, end_s: f
     """Return the requests that arrive before `end_s`."""
     if workload.trace is not None:
         return _from_trace(Path(workload.trace), workload.trace_scale, random, end_s)
-    if workload.rate is None:
-        raise InvalidInputError("a workload needs a rate or a trace")
     times_s = np.arange(0.0, end_s + GRID_S, GRID_S)
+    if workload.clients.users:
+        # Nobody comes by a list; what they would ask at most, were answers there at once.
+        points = [
+            (at_s, users / workload.clients.think_s) for at_s, users in workload.clients.users
+        ]
+        most = rate_on_grid(RateSpec(points=tuple(points)), times_s)
+        none = with_lengths(workload.phases, random, np.zeros(0))
+        return Demand(requests=none, rate_rps=most)
+    if workload.rate is None:
+        raise InvalidInputError("a workload needs a rate, a trace or users")
     profile = rate_on_grid(workload.rate, times_s)
     rate = profile * _modulation(workload.rate, random, len(times_s))
     due = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2.0 * GRID_S)])
     arrival_s = np.interp(_renewals(workload.rate, random, due[-1]), due, times_s)
     arrival_s = arrival_s[arrival_s < end_s]
-    return Demand(requests=_with_lengths(workload.phases, random, arrival_s), rate_rps=profile)
+    return Demand(requests=with_lengths(workload.phases, random, arrival_s), rate_rps=profile)
 
 
 def rate_on_grid(rate: RateSpec, times_s: FloatArray) -> FloatArray:
@@ -87,9 +95,10 @@ def _renewals(rate: RateSpec, random: np.random.Generator, until: float) -> Floa
     return times[times < until]
 
 
-def _with_lengths(
+def with_lengths(
     phases: tuple[PhaseSpec, ...], random: np.random.Generator, arrival_s: FloatArray
 ) -> Requests:
+    """Return requests at these moments, with the lengths of their phases."""
     count = len(arrival_s)
     prompt, output, cached = (np.zeros(count, dtype=np.int64) for _ in range(3))
     starts = np.array([phase.at_s for phase in phases])

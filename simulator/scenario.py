@@ -17,6 +17,7 @@ from .engine import EngineSpec
 
 __all__ = [
     "AcceleratorSpec",
+    "ClientSpec",
     "ColdStart",
     "Event",
     "LengthSpec",
@@ -93,19 +94,42 @@ class RateSpec(Section):
     quiet_s: Positive = 120.0
 
 
+class ClientSpec(Section):
+    """What clients do about answers.
+
+    With `retries`, who was refused, timed out or lost asks again so many times, the first time
+    after about `retry_after_s`, then `backoff_factor` times later each; every attempt counts as a
+    request. With `users`, so many of them (time, count) each wait for an answer, think for
+    `think_s` on average (exponential) and ask the next.
+    """
+
+    retries: Annotated[int, Field(ge=0)] = 0
+    retry_after_s: Positive = 1.0
+    backoff_factor: Annotated[float, Field(ge=1)] = 2.0
+    users: tuple[tuple[NonNegative, Annotated[int, Field(ge=0)]], ...] = ()
+    think_s: Positive = 10.0
+
+    @property
+    def react(self) -> bool:
+        """Whether they do anything that a list of requests doesn't say."""
+        return bool(self.retries or self.users)
+
+
 class WorkloadSpec(Section):
-    """What one model's clients send: synthetic, or from a CSV trace."""
+    """What one model's clients send: synthetic, from a CSV trace, or users who wait."""
 
     rate: RateSpec | None = None
     trace: str | None = None
+    clients: ClientSpec = ClientSpec()
     trace_scale: Positive = 1.0
     phases: tuple[PhaseSpec, ...] = ()
     source: str = ""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.rate is None) == (self.trace is None):
-            raise ValueError("give either rate and phases, or trace")
+        kinds = [self.rate is not None, self.trace is not None, bool(self.clients.users)]
+        if sum(kinds) != 1:
+            raise ValueError("give one of rate, trace and clients.users, and phases")
         if not self.phases or self.phases[0].at_s != 0.0:
             raise ValueError(
                 "phases: give at least one, the first at_s: 0 (of a trace: its moments, for "
@@ -123,7 +147,13 @@ class WorkloadSpec(Section):
         moved_phases = tuple(
             phase.model_copy(update={"at_s": phase.at_s + by_s}) for phase in phases[1:]
         )
-        return self.model_copy(update={"rate": rate, "phases": (*phases[:1], *moved_phases)})
+        changed = {"rate": rate, "phases": (*phases[:1], *moved_phases)}
+        if self.clients.users:
+            (_, first_users), *_ = self.clients.users
+            users = tuple((at_s + by_s, count) for at_s, count in self.clients.users)
+            clients = self.clients.model_copy(update={"users": ((0.0, first_users), *users)})
+            return self.model_copy(update={**changed, "clients": clients})
+        return self.model_copy(update=changed)
 
 
 class ModelSpec(Section):

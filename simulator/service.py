@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer import BoolArray, FloatArray, IntArray
 
@@ -77,11 +79,57 @@ class Service:
         self._status = np.full(count, state.PENDING)
         self._first_token_s = np.full(count, np.nan)
         self._finish_s = np.full(count, np.nan)
+        self.origin: IntArray = np.zeros(count, dtype=np.int64)  # see `clients`
         self.pods: list[Pod] = []
         self._weights: list[float] = []
         self._pool: serving_kernel.Pool | None = None
         self._engines: object = None
         self._latest = -1
+
+    # what its clients know, and what they send beside the list
+
+    @property
+    def status(self) -> IntArray:
+        """How each request on the list stands; FINISHED and above for those that ended."""
+        return self._status
+
+    @property
+    def finish_s(self) -> FloatArray:
+        """When each request ended; NaN before, and for who was refused."""
+        return self._finish_s
+
+    def requests_of(self, rows: IntArray) -> Requests:
+        """Return some requests of the list."""
+        gateway = self._gateway
+        return Requests(
+            arrival_s=gateway.arrival_s[rows],
+            prompt_tokens=gateway.prompt_tokens[rows],
+            output_tokens=gateway.output_tokens[rows],
+            cached_tokens=gateway.cached_tokens[rows],
+        )
+
+    def insert(self, requests: Requests, origin: IntArray) -> None:
+        """Put requests on the list; none may come before what has been served already."""
+        if not len(requests.arrival_s):
+            return
+        gateway, came = self._gateway, self.arrived
+        at = came + np.searchsorted(gateway.arrival_s[came:], requests.arrival_s, side="right")
+
+        def merged(column: NDArray[Any], new: NDArray[Any] | float) -> NDArray[Any]:
+            return np.insert(column, at, new)
+
+        self._gateway = gateway._replace(
+            arrival_s=merged(gateway.arrival_s, requests.arrival_s),
+            prompt_tokens=merged(gateway.prompt_tokens, requests.prompt_tokens),
+            output_tokens=merged(gateway.output_tokens, requests.output_tokens),
+            cached_tokens=merged(gateway.cached_tokens, requests.cached_tokens),
+            replica=merged(gateway.replica, serving_kernel.NOT_SENT),
+        )
+        gateway.n[serving_kernel.KNOWN] = len(self._gateway.arrival_s)
+        self._status = merged(self._status, state.PENDING)
+        self._first_token_s = merged(self._first_token_s, np.nan)
+        self._finish_s = merged(self._finish_s, np.nan)
+        self.origin = merged(self.origin, origin)
 
     # what the gateway knows
 

@@ -15,6 +15,7 @@ import numpy as np
 from optimizer import IntArray
 from optimizer.errors import InvalidInputError
 
+from .clients import Clients
 from .demand import Demand, draw_demand
 from .nodes import NOWHERE, Nodes
 from .pod import Pod, PodEngine, PodState
@@ -31,7 +32,7 @@ LAWS = {
 }
 # Services are looked at this often while nothing else happens.
 STEP_S = 5.0
-# ... and this often while a gateway waits for room.
+# ... and this often while a gateway waits for room, or clients wait for answers.
 HOLDING_STEP_S = 0.5
 SAMPLE_S = 10.0
 LIVING = (PodState.PENDING, PodState.STARTING, PodState.READY)
@@ -116,6 +117,17 @@ class World:
             )
             for model, demand in zip(scenario.models, self.demand, strict=True)
         )
+        self._clients = tuple(
+            Clients(
+                model.workload.clients,
+                model.workload.phases,
+                end_s=scenario.duration_s,
+                random=random,
+            )
+            if model.workload.clients.react
+            else None
+            for model, random in zip(scenario.models, streams, strict=True)
+        )
         self.variants = scenario.variants
         self.model_of = scenario.model_of
         self.wanted: IntArray = np.zeros(len(self.variants), dtype=np.int64)
@@ -180,8 +192,8 @@ class World:
     def advance(self, until_s: float) -> None:
         """Let everything up to `until_s` happen."""
         while self.now_s < until_s:
-            holding = any(service.holding for service in self.services)
-            step_s = HOLDING_STEP_S if holding else STEP_S
+            watched = any(self._clients) or any(service.holding for service in self.services)
+            step_s = HOLDING_STEP_S if watched else STEP_S
             next_s = min(until_s, self.now_s + step_s, *self._deadlines())
             self._pass(max(next_s, self.now_s))
             while self._events and self._events[0][0] <= self.now_s:
@@ -205,8 +217,10 @@ class World:
         return [*pods, *drains, *(each[0] for each in self._events[:1])]
 
     def _pass(self, until_s: float) -> None:
-        for service in self.services:
+        for service, clients in zip(self.services, self._clients, strict=True):
             service.advance(until_s)
+            if clients is not None:
+                clients.follow(service, until_s)
         elapsed_s = until_s - self.now_s
         for row, usage in enumerate(self.usage):
             usage.wanted_s += elapsed_s * int(self.wanted[row])
