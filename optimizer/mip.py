@@ -57,6 +57,7 @@ def whole_choice(
     model.lp.row_upper_ = most
     highs = solver()
     highs.setOptionValue("mip_max_nodes", nodes)
+    highs.setOptionValue("mip_allow_restart", False)
     highs.setOptionValue("mip_rel_gap", 0.0)
     highs.setOptionValue("mip_abs_gap", gap)
     highs.passModel(model.lp)

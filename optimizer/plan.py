@@ -126,7 +126,12 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         method=rationed.method,
         gap_ratio=np.where(rationed.scarce, rationed.gap_ratio, 0.0),
         state=_state(request, need, ahead, desired, estimator),
-        recall=Recall(sizing=sizes, prediction=predictions),
+        recall=Recall(
+            sizing=sizes,
+            prediction=predictions,
+            resource_names=request.supply.names if request.supply is not None else (),
+            resource_price=rationed.resource_price,
+        ),
     )
 
 

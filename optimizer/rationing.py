@@ -44,6 +44,8 @@ class Rationed:
         A `scarcity.Method`.
     gap_ratio : float
         How far from the least possible the shared parts may be.
+    resource_price : ndarray, shape (R,)
+        What one more unit of each resource would save. [currency/h]
     """
 
     settled: Settlement
@@ -52,6 +54,7 @@ class Rationed:
     price_per_hour: FloatArray
     method: IntArray
     gap_ratio: float
+    resource_price: FloatArray
 
 
 def ration(
@@ -85,7 +88,7 @@ def ration(
     calm = _without_swaps(problem, settled)
     if problem.fits(calm.desired).all():
         return _untouched(problem, calm)
-    return _shared(problem, calm)
+    return _shared(problem, calm, _remembered(request))
 
 
 def _problem(
@@ -139,10 +142,19 @@ def _untouched(problem: Problem, settled: Settlement) -> Rationed:
         price_per_hour=np.zeros(count),
         method=np.full(count, int(Method.ENUMERATION)),
         gap_ratio=0.0,
+        resource_price=np.zeros(len(problem.uses.capacity)),
     )
 
 
-def _shared(problem: Problem, settled: Settlement) -> Rationed:
+def _remembered(request: PlanRequest) -> FloatArray | None:
+    """Return the last prices of the resources there are; None if they were others."""
+    names = request.supply.names if request.supply is not None else ()
+    if not names or request.recall.resource_names != names:
+        return None
+    return request.recall.resource_price
+
+
+def _shared(problem: Problem, settled: Settlement, last: FloatArray | None) -> Rationed:
     """Allocate the parts that share a resource which the settled counts overdraw."""
     over = ~problem.fits(settled.desired)
     result = _untouched(problem, settled)
@@ -150,11 +162,13 @@ def _shared(problem: Problem, settled: Settlement) -> Rationed:
     covered = settled.covered.copy()
     scarce, price = result.scarce.copy(), result.price_per_hour.copy()
     method, gap = result.method.copy(), 0.0
+    resource_price = result.resource_price.copy()
     for rows, variants, resources in components(problem):
         if not over[resources].any():
             continue
         part = problem.taken(rows, variants, resources)
-        found = allocate(part)
+        found = allocate(part, price=None if last is None else last[resources])
+        resource_price[resources] = found.price
         desired[variants] = found.counts
         binding[variants] = _reasons(part, found, settled.desired[variants], binding[variants])
         covered[rows] = found.unmet_ratio == 0.0
@@ -170,6 +184,7 @@ def _shared(problem: Problem, settled: Settlement) -> Rationed:
         price_per_hour=price,
         method=method,
         gap_ratio=gap,
+        resource_price=resource_price,
     )
 
 

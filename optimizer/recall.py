@@ -31,10 +31,16 @@ class Recalled(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recall:
-    """What one plan spares the next; an empty one is always right."""
+    """What one plan spares the next; an empty one is always right.
+
+    `resource_price` is where the search for the next shared plan begins, by `resource_names`;
+    it doesn't move by more than the search's tolerance what is found. [currency/h]
+    """
 
     sizing: Recalled[Sizing] = field(default_factory=Recalled)
     prediction: Recalled[Prediction] = field(default_factory=Recalled)
+    resource_names: tuple[str, ...] = ()
+    resource_price: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
 def inputs_of(*records: Columns | FloatArray | float) -> FloatArray:

@@ -46,12 +46,23 @@ class SolverLimits:
     """How far to look: a plan within `gap_ratio` is good enough, 0 asks for proof.
 
     The exact solver chooses among all counts of parts of at most `always` variants, of larger
-    ones among about so many candidates; it looks at so many nodes.
+    ones among at most so many candidates, and all counts of so many services; it looks at so
+    many nodes. For parts of more than `variants` it is asked only where the search may have
+    lost more than `large_gap_ratio`.
     """
 
     always: int = 24
-    candidates: int = 600
-    nodes: int = 50
+    variants: int = 200
+    candidates: int = 200
+    loose: int = 12
+    nodes: int = 10
+    large_gap_ratio: float = 1e-2
+
+    def of_large(self) -> "SolverLimits":
+        """Return the limits for large parts: each look there takes longer."""
+        few = max(1, self.candidates // 4), max(1, self.loose // 3)
+        return replace(self, candidates=few[0], loose=few[1])
+
     gap_ratio: float = 2e-3
 
 
@@ -151,7 +162,8 @@ def _rounded(problem: Problem, penalty: FloatArray, chosen: Choice, known: list[
     )
     for plan in known:
         best = _better(problem, penalty, best, plan, Method.LAST_PLAN)
-    return best
+    fuller = filled(problem, penalty, known[-1])
+    return _better(problem, penalty, best, fuller, Method.SEARCH)
 
 
 def _finished(
@@ -171,8 +183,13 @@ def _finished(
     slack = best.objective - chosen.bound
     if slack <= max(tolerance, SLACK * abs(best.objective)):
         return replace(best, proven=True)
+    reaches = _REACHES
+    if len(problem.service) > limits.variants and limits.gap_ratio > 0.0:
+        if slack <= limits.large_gap_ratio * best.objective:
+            return best
+        limits, reaches = limits.of_large(), 1
     reach = slack if limits.gap_ratio == 0.0 else max(2.0 * tolerance, _first_reach(chosen))
-    for _ in range(_REACHES):
+    for _ in range(reaches):
         slack = best.objective - chosen.bound
         pool, loose = _pool(penalty, chosen, best, min(reach, slack), pricer, limits)
         counts = whole_choice(pool, penalty, loose, best.counts, nodes=limits.nodes, gap=tolerance)
@@ -211,10 +228,25 @@ def _pool(
     pool = pool.joined(Candidates.of(members, penalty, np.arange(services), mine))
     number = np.bincount(pool.service, minlength=services)
     each = int(np.clip(limits.candidates // services, _FEWEST_EACH, _MOST_EACH))
-    loose = (number > each) | (len(members.problem.service) <= limits.always)
-    parts = (chosen.share > _WHOLE) & (chosen.share < 1.0 - _WHOLE)
-    loose[chosen.candidates.service[parts]] = True
-    return pool, loose & (not members.problem.single)
+    small = len(members.problem.service) <= limits.always
+    loose = (number > each) | small
+    if loose.sum() > limits.loose and not small:
+        loose[:] = False
+    loose[_split(chosen)[: limits.loose]] = True
+    loose &= not members.problem.single
+    paid = pool.value + pool.use @ chosen.price - chosen.least[pool.service]
+    paid[pool.rows_of(best.counts)] = -np.inf
+    paid[loose[pool.service]] = -np.inf  # not listed
+    listed = np.argsort(paid, kind="stable")[: (paid == -np.inf).sum() + limits.candidates]
+    return pool.take(np.sort(listed)), loose
+
+
+def _split(chosen: Choice) -> IntArray:
+    """Return the services that the relaxed choice splits, the most evenly split first."""
+    evenly = np.minimum(chosen.share, 1.0 - chosen.share)
+    most = np.maximum.reduceat(evenly, chosen.candidates.first)
+    split = np.flatnonzero(most > _WHOLE)
+    return split[np.argsort(-most[split], kind="stable")]
 
 
 def _better(
