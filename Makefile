@@ -76,12 +76,12 @@ image: ## container image, named by IMAGE
 # The cluster is the one that kubectl talks to. The image's name is put in on the way, so that
 # no file of the checkout changes.
 OVERLAY ?= hpa
-INSTALLATIONS := hpa keda prometheus
+INSTALLATIONS := hpa keda prometheus cert-manager
 ROLLOUT_TIMEOUT ?= 120s
 KUBECTL ?= kubectl
 RENDERED = $(KUBECTL) kustomize manifests/overlays/$(OVERLAY)
 .PHONY: install
-install: ## the adapter into a cluster; IMAGE, OVERLAY=hpa, keda or prometheus
+install: ## the adapter into a cluster; IMAGE, OVERLAY=hpa, keda, prometheus or cert-manager
 	@$(have_kubectl)
 	@objects=$$($(RENDERED)) && \
 	  printf '%s\n' "$$objects" | sed 's|image: wva-adapter:.*|image: $(IMAGE)|' | $(KUBECTL) apply -f -

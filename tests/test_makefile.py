@@ -188,7 +188,7 @@ def test_installing_an_overlay_that_is_none_names_those_that_are(checkout: Path)
     command(checkout, "kubectl", KUBECTL)
     result = make(checkout, "install", "OVERLAY=helm")
     assert result.returncode != 0
-    assert result.stdout == "OVERLAY=helm is none of: hpa keda prometheus\n"
+    assert result.stdout == "OVERLAY=helm is none of: hpa keda prometheus cert-manager\n"
     assert calls(checkout) == []
 
 

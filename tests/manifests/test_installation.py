@@ -85,7 +85,13 @@ def test_replicas_keep_apart_and_share_what_they_decide() -> None:
     labels = spec["template"]["metadata"]["labels"]
     assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
     assert spec["replicas"] == 2
-    for overlay in ("base", "overlays/hpa", "overlays/keda", "overlays/prometheus"):
+    for overlay in (
+        "base",
+        "overlays/hpa",
+        "overlays/keda",
+        "overlays/prometheus",
+        "overlays/cert-manager",
+    ):
         (config_map,) = [o for o in rendered(overlay) if o["kind"] == "ConfigMap"]
         assert parse_settings(config_map["data"]["settings.yaml"]).high_availability.enabled
     assert the("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1

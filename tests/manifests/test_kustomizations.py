@@ -66,6 +66,7 @@ def test_no_manifest_is_the_api_service(path: Path) -> None:
         pytest.param("overlays/hpa", True, id="hpa"),
         pytest.param("overlays/keda", False, id="keda"),
         pytest.param("overlays/prometheus", True, id="prometheus"),
+        pytest.param("overlays/cert-manager", True, id="cert-manager"),
     ],
 )
 def test_only_overlays_for_hpa_create_an_api_service_and_may(overlay: str, allowed: bool) -> None:
@@ -96,6 +97,26 @@ def test_prometheus_overlay_replaces_the_settings_alone() -> None:
     }
     every = {(o["kind"], o["metadata"]["name"]) for o in rendered("overlays/hpa")}
     assert every - same == {("ConfigMap", "wva-settings")}
+
+
+def test_cert_managers_files_are_where_the_settings_look_for_them() -> None:
+    found = rendered("overlays/cert-manager")
+    (config_map,) = [o for o in found if o["kind"] == "ConfigMap"]
+    tls = parse_settings(config_map["data"]["settings.yaml"]).api.tls
+    assert tls is not None
+    (deployment,) = [o for o in found if o["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "tls"]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == "tls"]
+    certificates = {o["spec"]["secretName"]: o for o in found if o["kind"] == "Certificate"}
+    serving = certificates[volume["secret"]["secretName"]]
+    # The API server checks exactly this name, and so do replicas of each other.
+    assert serving["spec"]["dnsNames"] == ["wva.wva-system.svc"]
+    # What cert-manager puts into a Secret.
+    places = {tls.cert_file.name: tls.cert_file, tls.key_file.name: tls.key_file}
+    places[tls.ca_file.name if tls.ca_file else ""] = tls.ca_file or tls.cert_file
+    assert places.keys() == {"tls.crt", "tls.key", "ca.crt"}
+    assert {str(path.parent) for path in places.values()} == {mount["mountPath"]}
 
 
 def variant_overlay(tmp_path: Path, component: str, example: str) -> Manifest:

@@ -20,6 +20,7 @@ from .outcomes import Outcome
 from .stage import World, new_namespace
 
 KINDS_OF_OTHERS = {
+    "cert-manager.io": ("v1", ["Certificate", "Issuer"]),
     "monitoring.coreos.com": ("v1", ["ServiceMonitor", "PrometheusRule"]),
     "keda.sh": ("v1alpha1", ["ScaledObject"]),
 }
