@@ -108,7 +108,7 @@ def test_test_installs_its_tools_and_passes_arguments(checkout: Path) -> None:
     assert make(checkout, "test", "ARGS=-k quantity").returncode == 0
     install, tests = calls(checkout)
     assert install.endswith("--editable .[sim,dev]")
-    assert tests == "python -m pytest -k quantity"
+    assert tests == "python -m pytest -n auto --dist worksteal -k quantity"
 
 
 def test_second_run_installs_nothing(checkout: Path) -> None:
