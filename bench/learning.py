@@ -2,8 +2,8 @@
 
 One replica of the simulator's engine per run, Poisson arrivals whose rate wanders between
 a quarter and seven tenths of what a full batch serves, prompts and outputs lognormal with
-means that wander too. Every 20 s the estimator sees what an adapter reads: means over the
-window. Its seed is the published or roofline profile where names tell, else the truth with
+means that wander too. Every 20 s the estimator sees what an adapter reads: the engine's own
+counters and histograms, as means over the window. Its seed is the published or roofline profile where names tell, else the truth with
 every parameter off by a factor of up to two.
 
 Capacity is the largest rate within TTFT and ITL targets at p95. A run counts as right
@@ -30,6 +30,8 @@ from optimizer.estimator_state import EstimatorState, Observations
 from optimizer.profile_fit import FitStatus
 from optimizer.sizing import largest_arrival_rate
 from optimizer.step_law import parameters_of, profiles_of
+from simulator import state as engine_state
+from simulator.compiled import compiled_advance
 from simulator.engine import Outcome, simulate
 
 from .accuracy_engine import CASES, Case, _predict, _workloads
@@ -93,13 +95,14 @@ def _run(case: Case, seed: int) -> Run:
     random = np.random.default_rng([CASES.index(case), seed])
     arrivals, prompts, outputs = _traffic(case, random)
     outcome = simulate(case.spec(), arrivals, prompts, outputs)
+    intervals = _intervals(case, arrivals, prompts, outputs)
     factors = 2.0 ** random.uniform(-1.0, 1.0, 5)
     truth = _profiles(case)
     start = profiles_of(np.maximum(parameters_of(truth) * factors, 1e-12))
     start = replace(start, ttft_constant_s=np.array([5e-3]))
     state = EstimatorState.empty(("v",))
-    for end_s in np.arange(WINDOW_S, TRAFFIC_S + 1e-6, WINDOW_S):
-        seen, lengths = _window(outcome, arrivals, prompts, outputs, end_s)
+    for end_s, interval in zip(_window_ends(), intervals, strict=True):
+        seen, lengths = _window(outcome, interval, arrivals, prompts, outputs, end_s)
         state = update(
             state,
             names=("v",),
@@ -148,8 +151,37 @@ def _traffic(case: Case, random: np.random.Generator) -> tuple[FloatArray, IntAr
     return np.concatenate(all_arrivals), np.concatenate(all_prompts), np.concatenate(all_outputs)
 
 
+def _window_ends() -> FloatArray:
+    return np.arange(WINDOW_S, TRAFFIC_S + 1e-6, WINDOW_S)
+
+
+def _intervals(
+    case: Case, arrivals: FloatArray, prompts: IntArray, outputs: IntArray
+) -> FloatArray:
+    """Return sum and number of the intervals between tokens in each window, shape (n, 2).
+
+    As a histogram of the engine counts them: when they end, and not when a request does.
+    """
+    spec, random = case.spec(), np.random.default_rng(0)
+    columns = engine_state.new_requests(arrivals, prompts, outputs, np.zeros_like(prompts))
+    engine = engine_state.new_engine(
+        spec.law(), columns, free_blocks=spec.usable_blocks, start_s=0.0
+    )
+    seen = [(0.0, 0.0)]
+    for end_s in _window_ends():
+        compiled_advance()(engine, float(end_s), random)
+        meters = engine.meters
+        seen.append((float(meters.sums[engine_state.ITL_S]), float(np.sum(meters.itl_counts))))
+    return np.diff(np.array(seen), axis=0)
+
+
 def _window(
-    outcome: Outcome, arrivals: FloatArray, prompts: IntArray, outputs: IntArray, end_s: float
+    outcome: Outcome,
+    interval: FloatArray,
+    arrivals: FloatArray,
+    prompts: IntArray,
+    outputs: IntArray,
+    end_s: float,
 ) -> tuple[Observations, Workloads]:
     """Return what counters say of the window that ends at `end_s`."""
     start_s = end_s - WINDOW_S
@@ -157,7 +189,6 @@ def _window(
     began = (first > start_s) & (first <= end_s)
     ended = (finish > start_s) & (finish <= end_s)
     overlap = np.clip(np.minimum(finish, end_s) - np.maximum(first, start_s), 0.0, None)
-    gaps = np.where(outcome.itl_s > 0, overlap / np.maximum(outcome.itl_s, 1e-12), 0.0).sum()
     queued = np.clip(
         np.minimum(outcome.scheduled_s, end_s) - np.maximum(arrivals, start_s), 0.0, None
     )
@@ -165,9 +196,9 @@ def _window(
     seen = Observations(
         requests=one * ended.sum(),
         arrival_rate_rps=one * began.sum() / WINDOW_S,
-        decoding_requests=one * overlap.sum() / WINDOW_S,
+        decoding_requests=one * interval[0] / WINDOW_S,
         waiting_requests=one * np.where(queued > 0.05, queued, 0.0).sum() / WINDOW_S,
-        itl_s=one * (overlap.sum() / gaps if gaps > 0 else np.nan),
+        itl_s=one * (interval[0] / interval[1] if interval[1] > 0 else np.nan),
         ttft_s=one * (outcome.ttft_s[began].mean() if began.any() else np.nan),
         prompt_tokens=one * (prompts[began].mean() if began.any() else np.nan),
         context_tokens=one * _context_tokens(outcome, prompts, outputs, overlap, end_s),
