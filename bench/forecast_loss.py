@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from optimizer.domain import FloatArray
-from optimizer.forecast import error_quantile_rps, observe
+from optimizer.forecast import observe
+from optimizer.forecast_errors import error_quantile_rps
 from optimizer.forecast_state import BUCKET_S, EXPERTS, STEPS, Expert, ForecastState
 
 from .report import Row, run_bench

@@ -133,6 +133,7 @@ class FirstToken:
         low, high = self._bracket(probability)
 
         def excess(t: FloatArray, rows: IntArray) -> FloatArray:
+            """Return ln of what may be later than t less ln of what is: 0 at the quantile."""
             return np.log(over[rows]) - _safe_log(self.take(rows).survival(t))
 
         everything = np.arange(len(low))

@@ -12,27 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .domain import BoolArray, Columns, FloatArray, IntArray
-from .forecast_state import BUCKET_S, EXPERTS, QUANTILES, STEPS, Expert, ForecastState
-from .level import Level, follow, level_now
-from .season import level_at, remembered
+from .experts import mixed, said_by_experts
+from .forecast_errors import QUANTILE_STEP, error_quantile_rps, scored
+from .forecast_state import BUCKET_S, EXPERTS, STEPS, Expert, ForecastState
+from .level import follow, level_now
+from .season import remembered
 from .tails import normal_quantile
 
-__all__ = ["Outlook", "error_quantile_rps", "observe", "outlook"]
+__all__ = ["Outlook", "observe", "outlook"]
 
-# Scores and spreads follow about so many buckets: an hour.
-MEMORY_BUCKETS = 120.0
-# Weights fall with this power of the error: by convexity the mix of four is at worst 4 %
-# worse than the best of them.
-SHARPNESS = 16.0
-# A quantile moves by this share of the spread when a forecast was wrong about it.
-STEP = 0.1
+# What is kept stands above what is bought by so many steps of a quantile.
 APART_STEPS = 2.0
-MEDIAN = 0.5
-# A season is believed within this factor.
-LARGEST_SEASON = 8.0
-# A trend is followed as far as it stands out of the noise of its two means.
-TREND_SIGMAS = 1.0
-STEADY_SIGMAS = 4.0
 # An error is put down to the forecast only where counting alone wouldn't make it.
 NOISE_FACTOR = 1.25
 # Buckets without a reading after which what was said of them is forgotten.
@@ -161,12 +151,13 @@ def outlook(
     """
     level = level_now(state.level, now_s=now_s, window_s=window_s)
     steps, part = _steps(horizon_s)
-    experts = _experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
-    ahead = _mix(experts, state.loss)
+    experts = said_by_experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
+    ahead = mixed(experts, state.loss)
     expected = np.maximum(level.rate_rps + part * (ahead - level.rate_rps), 0.0)
     noise = np.sqrt(state.level.dispersion * expected / max(BUCKET_S, window_s))
 
     def quantile(ratio: FloatArray) -> FloatArray:
+        """Return the rate at the horizon that is exceeded with probability 1 - `ratio`."""
         z = normal_quantile(ratio)
         offset = part * error_quantile_rps(state, ratio)
         counted = NOISE_FACTOR * z * noise
@@ -175,7 +166,7 @@ def outlook(
 
     upper = quantile(upper_ratio)
     # Quantiles move by steps: what is kept stands above what is bought by more than one.
-    apart = APART_STEPS * STEP * part * np.nan_to_num(state.spread_rps)
+    apart = APART_STEPS * QUANTILE_STEP * part * np.nan_to_num(state.spread_rps)
     return Outlook(
         level_rps=level.rate_rps,
         error_rps=level.error_rps,
@@ -219,17 +210,17 @@ def _closed(
     came = np.divide(
         state.bucket_sum, weight_s, out=state.level.last_rps.copy(), where=weight_s > 0
     )
-    state = _in_season(_scored(state, came), came, now_unix_s=now_unix_s, window_s=window_s)
+    state = _in_season(scored(state, came), came, now_unix_s=now_unix_s, window_s=window_s)
     steps, _ = _steps(horizon_s)
     level = level_now(state.level, now_s=now_s, window_s=window_s)
-    experts = _experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
+    experts = said_by_experts(state, level, now_unix_s=now_unix_s, window_s=window_s, steps=steps)
     experts[:, Expert.LAST] = came
     said = state.said_rps.copy()
     said[:, state.turn] = np.nan
     # The bucket that starts now is one step ahead of the one that ended.
     place = (state.turn + steps) % STEPS
     said[rows, place, :EXPERTS] = experts
-    said[rows, place, EXPERTS] = _mix(experts, state.loss)
+    said[rows, place, EXPERTS] = mixed(experts, state.loss)
     return replace(
         state,
         said_rps=said,
@@ -253,100 +244,3 @@ def _in_season(
         lasted_s=BUCKET_S,
     )
     return replace(state, season_rps=mean, season_mass_s=mass)
-
-
-def _scored(state: ForecastState, came_rps: FloatArray) -> ForecastState:
-    said = state.said_rps[:, state.turn]
-    miss = came_rps[:, None] - said
-    error = miss[:, EXPERTS]
-    scores = state.scores + np.isfinite(error)
-    gain = 1.0 / np.clip(scores, 1.0, MEMORY_BUCKETS)
-    loss = _followed(state.loss, np.abs(miss[:, :EXPERTS]), gain[:, None])
-    spread = _followed(state.spread_rps, np.abs(error), gain)
-    above = error[:, None] > state.offset_ratio * state.spread_rps[:, None]
-    # Online quantiles: the step balances where the quantile's share of errors is above.
-    wanted = 1.0 - np.array(QUANTILES)
-    # The middle is the experts' own affair: shifting it would chase the last burst.
-    move = STEP * (above - wanted) * (wanted != MEDIAN)
-    offset = state.offset_ratio + np.where(np.isfinite(error)[:, None], move, 0.0)
-    return replace(state, scores=scores, loss=loss, spread_rps=spread, offset_ratio=offset)
-
-
-def _followed(mean: FloatArray, value: FloatArray, gain: FloatArray) -> FloatArray:
-    moved = np.where(np.isnan(mean), value, mean + gain * (value - mean))
-    return np.where(np.isnan(value), mean, moved)
-
-
-def _experts(
-    state: ForecastState, level: Level, *, now_unix_s: float, window_s: float, steps: IntArray
-) -> FloatArray:
-    """Return what each expert says of the bucket `steps` ahead, shape (M, EXPERTS)."""
-    ahead_s: FloatArray = steps * np.float64(BUCKET_S)
-    rate = level.rate_rps
-    experts = np.empty((len(rate), EXPERTS))
-    experts[:, Expert.LAST] = state.level.last_rps
-    experts[:, Expert.LEVEL] = rate
-    experts[:, Expert.TREND] = _trend(state, level, window_s=window_s, ahead_s=ahead_s)
-    experts[:, Expert.SEASON] = _season(state, rate, now_unix_s=now_unix_s, ahead_s=ahead_s)
-    return experts
-
-
-def _trend(
-    state: ForecastState, level: Level, *, window_s: float, ahead_s: FloatArray
-) -> FloatArray:
-    """Return the rate that the last two stretches of a horizon's length point to.
-
-    Means over the newest n windows and over the n before it lie n W apart; half their
-    difference is how far the newest mean lags.
-    """
-    spans = 2 ** np.arange(1, state.level.total_rps.shape[1] + 1)
-    wanted = np.maximum(ahead_s / (2.0 * window_s), 4.0)
-    column = np.clip(np.searchsorted(spans, wanted), 0, len(spans) - 2)
-    row = np.arange(len(level))
-    count, both = state.level.number[row, column], state.level.number[row, column + 1]
-    total, whole = state.level.total_rps[row, column], state.level.total_rps[row, column + 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        newer, older = total / count, (whole - total) / (both - count)
-        length_s = count * window_s
-        noise = np.sqrt(2.0 * state.level.dispersion * np.maximum(newer, 1e-9) / length_s)
-        rise = newer - older
-        # A level that has been steady for long says that there is no trend.
-        sigmas = np.where(level.memory_s >= 4.0 * length_s, STEADY_SIGMAS, TREND_SIGMAS)
-        clear = np.sign(rise) * np.maximum(np.abs(rise) - sigmas * noise, 0.0)
-        slope = clear / length_s
-        pointed = newer + slope * (length_s / 2.0 + ahead_s)
-    full = (both == spans[column + 1]) & np.isfinite(pointed) & (clear != 0.0)
-    return np.where(full, np.maximum(pointed, 0.0), level.rate_rps)
-
-
-def _season(
-    state: ForecastState, rate_rps: FloatArray, *, now_unix_s: float, ahead_s: FloatArray
-) -> FloatArray:
-    if not np.isfinite(now_unix_s):
-        return rate_rps
-    here = level_at(state.season_rps, state.season_mass_s, np.full(len(rate_rps), now_unix_s))
-    there = level_at(state.season_rps, state.season_mass_s, now_unix_s + ahead_s)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.clip(there / here, 1.0 / LARGEST_SEASON, LARGEST_SEASON)
-    return np.where(np.isfinite(ratio), rate_rps * ratio, rate_rps)
-
-
-def _mix(experts: FloatArray, loss: FloatArray) -> FloatArray:
-    """Return the experts' mean, weighted by their losses; before any, the level."""
-    scored = np.isfinite(loss).all(axis=1)
-    best = np.min(np.where(np.isfinite(loss), loss, np.inf), axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        weight = np.where(best > 0.0, best / loss, loss <= best) ** SHARPNESS
-        mixed = (weight * experts).sum(axis=1) / weight.sum(axis=1)
-    return np.where(scored & np.isfinite(mixed), mixed, experts[:, Expert.LEVEL])
-
-
-def error_quantile_rps(state: ForecastState, ratio: FloatArray) -> FloatArray:
-    """Return the quantile of the mix's error at `ratio`, between those that are followed."""
-    rising = np.maximum.accumulate(state.offset_ratio, axis=1)
-    rising = rising * np.nan_to_num(state.spread_rps)[:, None]
-    grid = np.array(QUANTILES)
-    upper = np.clip(np.searchsorted(grid, ratio), 1, len(grid) - 1)
-    part = np.clip((ratio - grid[upper - 1]) / (grid[upper] - grid[upper - 1]), 0.0, 1.0)
-    row = np.arange(len(rising))
-    return np.asarray((1.0 - part) * rising[row, upper - 1] + part * rising[row, upper])

@@ -250,10 +250,12 @@ class _Chosen:
 
     @classmethod
     def of(cls, parameters: FloatArray, status: IntArray) -> "_Chosen":
+        """Begin with what is in force, which rests on no fit of these observations."""
         none = np.full(len(status), np.inf)
         return cls(parameters.copy(), status.astype(np.int64), none, none.copy(), none.copy())
 
     def adopt(self, rows: IntArray, fit: LogFit, passed: BoolArray, status: FitStatus) -> None:
+        """Put in the fits that passed, for `rows`."""
         self.parameters[rows] = fit.parameters[passed]
         self.status[rows] = status
         self.condition[rows] = fit.condition[passed]
@@ -261,6 +263,7 @@ class _Chosen:
         self.error[rows] = fit.error[passed]
 
     def frozen(self) -> FittedProfiles:
+        """Return the result."""
         return FittedProfiles(
             profiles=profiles_of(self.parameters),
             status=self.status,

@@ -210,6 +210,7 @@ class _Cache:
 
     @classmethod
     def of(cls, replicas: ReplicaTable, count: int, request_tokens: FloatArray) -> "_Cache":
+        """Put together what the replicas say of each of `count` variants' memory."""
         variant = replicas.variant
         read = np.isfinite(replicas.kv_usage_ratio)
         tokens = np.isfinite(replicas.kv_capacity_tokens) & (replicas.kv_capacity_tokens > 0)

@@ -253,6 +253,7 @@ def _excess(block: Block, targets: SloTargets) -> Excess:
     ttft_s = targets.ttft_s - block.ttft_constant_s
 
     def excess(rate_rps: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return by how much each target is missed at these rates."""
         part = block if len(rows) == len(block.rows) else block.take(rows)
         found, ratio = latencies(part, rate_rps), targets.percentile_ratio[rows]
         decodes = part.states.work.decode_steps > 0.0

@@ -13,7 +13,7 @@ from .domain import FloatArray
 __all__ = ["surging_rate_rps"]
 
 # How far above the noise a rise must stand: a Poisson stream comes this far by chance in
-# one tick of a hundred thousand, less than once a week.
+# one tick of a million, once in two months.
 SIGMAS = 4.75
 
 
