@@ -23,6 +23,7 @@ BENCHES = (
     "tick_time",
     "accuracy_measured",
     "accuracy_engine",
+    "accuracy_tails",
     "forecast_loss",
     "learning",
     "proof_short",

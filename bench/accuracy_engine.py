@@ -6,14 +6,12 @@ engine schedules as vLLM does and knows nothing of the model. Beside our errors 
 those of the peer's three-parameter model, which knows means alone: what it takes for the
 TTFT of an SLO is its mean.
 
-The second table is of arrivals that cluster (gamma intervals, CV² 1, 4 and 16) and of
-prompts whose first half is in the prefix cache. The model is told the index of dispersion
-that counts over five seconds have, as an adapter knows it, and the mean hit ratio.
+Arrivals that cluster and prompts from the prefix cache: `accuracy_tails`.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,20 +36,6 @@ MOST_ROUNDS = 8
 MOST_ROUNDS_UNJUDGED = 3
 STANDARD_ERROR = 0.03
 BATCHES = 10
-# Of the second table: models, loads, (CV² of intervals, share of prompts in the cache).
-CLUSTERED_CASES = (
-    "llama-8b h100 512/256",
-    "llama-8b h100 code 2048/32",
-    "llama-8b l40s 256/512",
-    "qwen-32b 2xh100 1024/256",
-    "llama-70b 4xh100 4096/256",
-    "gpt-oss 2xh200 1024/1024",
-    "minimax 4xh200 chat 1155/211",
-)
-CLUSTERED_UTILIZATIONS = (0.4, 0.6, 0.8, 0.9)
-CLUSTERED = ((1.0, 0.0), (4.0, 0.0), (16.0, 0.0), (1.0, 0.5), (4.0, 0.5))
-CLUSTERED_REQUESTS = 200_000
-TICK_S = 5.0
 WARM_UP = 0.05
 
 
@@ -151,7 +135,6 @@ class Point:
 
 def measure() -> list[Row]:
     """Compare predicted latencies with the simulator's engine over a grid of points."""
-    clustered = _clustered()
     print(_HEADER)
     points = []
     grid = [(case, utilization) for case in CASES for utilization in UTILIZATIONS]
@@ -160,82 +143,7 @@ def measure() -> list[Row]:
         for point in pool.map(_point, *zip(*grid, strict=True)):
             points.append(point)
             print(_line(point), flush=True)
-    return [*_rows(points), *_clustered_rows(clustered)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clustered:
-    """Errors at one point of the second table."""
-
-    cv2: float
-    hit_ratio: float
-    utilization: float
-    ttft_p95_error: float
-    ttft_p99_error: float
-    itl_mean_error: float
-
-
-def _clustered() -> list[Clustered]:
-    print(
-        f"  {'':26} {'util':>5} {'CV²':>4} {'hits':>5} {'TTFT p95':>11} {'error':>7} {'p99':>7} {'ITL mean':>9}"
-    )
-    points = []
-    for name in CLUSTERED_CASES:
-        case = next(c for c in CASES if c.name == name)
-        for utilization in CLUSTERED_UTILIZATIONS:
-            for cv2, hit_ratio in CLUSTERED:
-                points.append(_clustered_point(case, utilization, cv2, hit_ratio))
-    return points
-
-
-def _clustered_point(case: Case, utilization: float, cv2: float, hit_ratio: float) -> Clustered:
-    random = np.random.default_rng([CASES.index(case), int(100 * utilization), int(cv2)])
-    prompts, outputs = _lengths(case, random, CLUSTERED_REQUESTS)
-    cached = np.minimum((prompts * hit_ratio).astype(np.int64), prompts - 1)
-    workloads = replace(
-        _workloads(prompts, outputs), prefix_hit_ratio=np.array([cached.sum() / prompts.sum()])
-    )
-    rate = utilization / _predict(case, workloads, 1.0).utilization[0]
-    arrivals = np.cumsum(random.gamma(1.0 / cv2, cv2 / rate, len(prompts)))
-    outcome = simulate(case.spec(), arrivals, prompts, outputs, cached_tokens=cached)
-    kept = slice(int(WARM_UP * len(arrivals)), None)
-    ttft, itl = outcome.ttft_s[kept], outcome.itl_s[kept][outputs[kept] > 1]
-    counts = np.histogram(arrivals, np.arange(0.0, arrivals[-1], TICK_S))[0]
-    dispersion = max(float(counts.var() / counts.mean()), 1.0)
-    found = [_predict(case, workloads, rate, q, dispersion) for q in (0.95, 0.99)]
-    point = Clustered(
-        cv2=cv2,
-        hit_ratio=hit_ratio,
-        utilization=utilization,
-        ttft_p95_error=float(found[0].ttft_s[0] / np.quantile(ttft, 0.95) - 1.0),
-        ttft_p99_error=float(found[1].ttft_s[0] / np.quantile(ttft, 0.99) - 1.0),
-        itl_mean_error=float(found[0].itl_mean_s[0] / itl.mean() - 1.0),
-    )
-    print(
-        f"  {case.name:26} {utilization:5.2f} {cv2:4.0f} {hit_ratio:5.0%}"
-        f" {np.quantile(ttft, 0.95) * 1e3:8.0f} ms {point.ttft_p95_error:+7.1%}"
-        f" {point.ttft_p99_error:+7.1%} {point.itl_mean_error:+9.1%}",
-        flush=True,
-    )
-    return point
-
-
-def _clustered_rows(points: Sequence[Clustered]) -> list[Row]:
-    rows = []
-    for cv2, hit_ratio in CLUSTERED:
-        mine = [p for p in points if (p.cv2, p.hit_ratio) == (cv2, hit_ratio)]
-        name = f"engine_cv2_{cv2:.0f}" + (f"_hits_{hit_ratio:.0%}" if hit_ratio else "")
-        for what, goal in (
-            ("ttft_p95_error", "0.12, nine in ten 0.25"),
-            ("ttft_p99_error", "0.25"),
-            ("itl_mean_error", "0.05"),
-        ):
-            errors = np.abs([getattr(p, what) for p in mine])
-            rows.append(_row(f"{name}_{what}_median", np.median(errors), "ratio", goal, None))
-            rows.append(
-                _row(f"{name}_{what}_nine_in_ten", np.quantile(errors, 0.9), "ratio", goal, None)
-            )
-    return rows
+    return _rows(points)
 
 
 def _point(case: Case, utilization: float) -> Point:
