@@ -4,7 +4,8 @@ In this order:
 
 1. no count falls before a warm-up: so many seconds of complete readings, in all; nor while
    pods are being replaced by a new version,
-2. a count falls by at most a share of the last minute's largest, but by one at least,
+2. a count falls by at most a share of the last minute's largest, rounded as HPA rounds what
+   is left, and by one at least: 8 may become 6,
 3. a count rises to at most a multiple of the smallest of the last cold start, or by some
    replicas where that is more: a multiple of one or two is a stop, not a brake,
 4. replicas are added only while the budget per hour pays for them; nothing that runs is
@@ -116,8 +117,8 @@ def guard(
     if rolling is not None:
         _hold(result, brake, rolling & (result < current), current, Brake.ROLLOUT)
     largest = np.where(age_s <= MINUTE_S, history, -1).max(axis=1)
-    step = np.maximum(np.floor(largest * brakes.max_scale_down_ratio), 1.0).astype(np.int64)
-    lowest = np.minimum(largest - step, kept)
+    left = np.floor(np.round(largest * (1.0 - brakes.max_scale_down_ratio), 6)).astype(np.int64)
+    lowest = np.minimum(np.minimum(left, largest - 1), kept)
     _hold(result, brake, result < lowest, lowest, Brake.DOWN_RATE)
     recent = (age_s[None, :] <= cold_start_s[:, None]) & (history >= 0)
     smallest = np.where(recent, history, np.iinfo(np.int64).max).min(axis=1)

@@ -22,6 +22,8 @@ SURELY = 4.0
 # A replica is sized anew once the dispersion has changed by this factor: capacity goes
 # with its logarithm, and a change of less is worth some per cent of it.
 DISPERSION_BAND = 1.4
+# Windows after which demand has been watched for long enough, however slow replicas start.
+LONGEST_WATCH = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,14 +31,17 @@ class Ahead:
     """Demand per model over a cold start from now, and the memory that it comes from.
 
     `offered_rps` is what to have replicas for, `kept_rps` what fewer of them must still
-    carry; NaN: nothing was read. `settled` says where the load has been steady for long
-    enough that fewer are worth a change. `cold_start_s` is per variant, and so is
-    `dispersion`, of what arrives at one of its replicas.
+    carry; NaN: nothing was read. A replica that isn't needed is kept for `patience_s`;
+    `watched` says where demand has been read for that long, `settled` where it has been
+    steady for it. `cold_start_s` is per variant, and so is `dispersion`, of what arrives
+    at one of its replicas.
     """
 
     offered_rps: FloatArray
     kept_rps: FloatArray
     settled: BoolArray
+    watched: BoolArray
+    patience_s: FloatArray
     outlook: Outlook
     cold_start_s: FloatArray
     dispersion: FloatArray
@@ -86,6 +91,7 @@ def look_ahead(request: PlanRequest) -> Ahead:
         surely_ratio=np.full(count, (1.0 + policy.upper_need_ratio) / 2.0),
     )
     surge_rps = _surging(request, partial, seen.dispersion)
+    patience_s = policy.patience_ratio * horizon_s
     # A rise that shows keeps the distance to the level that a steady load would have.
     risen = seen.risen_rps + seen.error_rps
     offered = np.fmax(np.fmax(risen, seen.upper_rps), surge_rps)
@@ -95,7 +101,9 @@ def look_ahead(request: PlanRequest) -> Ahead:
     return Ahead(
         offered_rps=np.where(known, offered, np.nan),
         kept_rps=np.where(known, kept, np.nan),
-        settled=seen.steady_s >= _patience_s(horizon_s, policy.patience_ratio),
+        settled=seen.steady_s >= _scored_s(horizon_s, policy.patience_ratio),
+        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH * window_s),
+        patience_s=patience_s,
         outlook=seen,
         cold_start_s=cold_s,
         dispersion=_at_one_replica(request, seen),
@@ -111,10 +119,10 @@ def _horizon_s(model: IntArray, cold_s: FloatArray, may_run: BoolArray, count: i
     return horizon
 
 
-def _patience_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:
-    """Return how long a load has to be steady before fewer replicas are worth a change.
+def _scored_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:
+    """Return how long a load has to be steady before it counts as settled.
 
-    Beside the price of a change: until forecasts from before it have been scored.
+    Beside the patience: until forecasts from before have been scored.
     """
     scored_s = 2.0 * BUCKET_S * np.minimum(horizon_s / BUCKET_S, 1.0)
     return patience_ratio * horizon_s + scored_s

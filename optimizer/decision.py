@@ -71,8 +71,8 @@ class Policy:
         Demand is taken this much larger when a smaller plan is considered, on top of
         what isn't known of it.
     patience_ratio : float
-        A count falls only once the load has been steady for so many cold starts: at 1,
-        replicas that aren't needed have cost what starting them again would.
+        A replica goes only once it hasn't been needed for so many cold starts: at 1, it has
+        cost what starting it again would.
     change_price_ratio : float
         A cheaper mix must save at least this share of the model's cost.
     zero_after_s : float

@@ -48,12 +48,15 @@ class Outlook(Columns):
         The rate after a rise that has begun to show; else the level.
     steady_s : ndarray
         For how long the rate has been what it is. [s]
+    watched_s : ndarray
+        For how long it has been read. [s]
     """
 
     level_rps: FloatArray
     error_rps: FloatArray
     risen_rps: FloatArray
     steady_s: FloatArray
+    watched_s: FloatArray
     expected_rps: FloatArray
     upper_rps: FloatArray
     surely_rps: FloatArray
@@ -172,6 +175,7 @@ def outlook(
         error_rps=level.error_rps,
         risen_rps=level.risen_rps,
         steady_s=level.memory_s,
+        watched_s=state.level.number[:, -1] * window_s,
         expected_rps=expected,
         upper_rps=upper,
         surely_rps=np.maximum(quantile(surely_ratio), upper + apart),

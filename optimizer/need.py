@@ -148,6 +148,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         demand_rps=np.where(known, np.where(asked_for, now, 0.0), np.nan),
         now_s=request.now_s,
         policy=request.policy,
+        patience_s=ahead.patience_s,
     )
     idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
     # Nobody who asks for a model that has no replica: nothing wakes it, a restart least of all.
@@ -156,12 +157,12 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     now = np.where(idle & known, np.where(asked_for, now, 0.0), np.maximum(now, TRICKLE_RPS))
     # While a load settles, a dip of its mean takes back nothing of what was just asked for.
     now = np.where(ahead.settled | idle | ~known, now, np.fmax(now, memory.peak_rps))
-    kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.peak_rps, now))
+    kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.lasting_rps, now))
     kept = np.where(idle & known, now, kept)
     now, kept = (_with_standby(models, value, model, rate) for value in (now, kept))
-    # What is there stays until the load has settled: a plan with less isn't looked for.
+    # Until as much has been seen as a replica is kept for, what is there stays.
     carried = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
-    kept = np.where(ahead.settled | idle, kept, np.maximum(kept, carried))
+    kept = np.where(ahead.watched | idle, kept, np.maximum(kept, carried))
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.ceil(np.where(known, offered, np.nan)[model] / rate)
         alone = np.where((rate > 0) & capacity.known, alone, np.nan)

@@ -36,7 +36,8 @@ class DemandMemory:
     bucket_start_s: float
     peaks_rps: FloatArray  # (models, BUCKETS), newest last
     seen_demand_s: FloatArray
-    peak_rps: FloatArray  # (models,), of the whole window
+    peak_rps: FloatArray  # (models,), of the last `down_window_s`
+    lasting_rps: FloatArray  # ... of as long as a replica that isn't needed is kept
 
 
 def remember_demand(
@@ -46,6 +47,7 @@ def remember_demand(
     demand_rps: FloatArray,
     now_s: float,
     policy: Policy,
+    patience_s: FloatArray | None = None,
 ) -> DemandMemory:
     """Add the demand of now to the history and forget what left the window.
 
@@ -59,12 +61,23 @@ def remember_demand(
     now_s : float
         Time of the plan, on any clock that doesn't run backwards. [s]
     policy : Policy
+    patience_s : array, shape (M,), optional
+        How long a replica that isn't needed is kept; at least `down_window_s`. [s]
 
     Returns
     -------
     DemandMemory
+
+    Notes
+    -----
+    Keeping what isn't needed for as long as starting it again would take costs at most twice
+    what somebody pays who knows the future (ski rental [1]_).
+
+    .. [1] A. R. Karlin et al., "Competitive snoopy caching", Algorithmica 3 (1988) 79-119.
     """
-    width_s = policy.down_window_s / BUCKETS
+    window_s = np.full(len(model_names), policy.down_window_s)
+    kept_s = window_s if patience_s is None else np.fmax(window_s, patience_s)
+    width_s = float(kept_s.max(initial=policy.down_window_s)) / BUCKETS
     peaks = np.full((len(model_names), BUCKETS), np.nan)
     seen = np.full(len(model_names), now_s)
     old_row = {name: row for row, name in enumerate(state.model_names)}
@@ -80,8 +93,20 @@ def remember_demand(
     start_s = now_s if steps == BUCKETS else state.bucket_start_s + steps * width_s
     peaks[:, -1] = np.fmax(peaks[:, -1], demand_rps)
     seen = np.where(demand_rps > 0, now_s, seen)
-    peak = np.fmax.reduce(peaks, axis=1, initial=np.nan) if len(peaks) else np.empty(0)
-    return DemandMemory(bucket_start_s=start_s, peaks_rps=peaks, seen_demand_s=seen, peak_rps=peak)
+    return DemandMemory(
+        bucket_start_s=start_s,
+        peaks_rps=peaks,
+        seen_demand_s=seen,
+        peak_rps=_newest_peak(peaks, window_s / width_s),
+        lasting_rps=_newest_peak(peaks, kept_s / width_s),
+    )
+
+
+def _newest_peak(peaks_rps: FloatArray, buckets: FloatArray) -> FloatArray:
+    """Return the largest of each row's newest `buckets`, whole ones; NaN where none is known."""
+    age = np.arange(BUCKETS)[::-1]
+    recent = age < np.ceil(np.round(buckets, 6))[:, None]
+    return np.fmax.reduce(np.where(recent, peaks_rps, np.nan), axis=1, initial=np.nan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

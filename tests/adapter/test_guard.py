@@ -96,6 +96,7 @@ def test_no_brake_keeps_replicas_that_cannot_start(brakes):
     ("current", "expected"),
     [
         pytest.param(20, 16, id="a-fifth-of-twenty"),
+        pytest.param(8, 6, id="rounded-as-HPA-does"),
         pytest.param(4, 3, id="at-least-one"),
         pytest.param(1, 0, id="the-last-one-may-go"),
     ],

@@ -99,3 +99,13 @@ def test_a_fall_is_carried_for_as_long_as_a_restart_costs(capacity):
     before = loop.totals()[-1]
     loop.run(3.0 * capacity, seconds=120.0).run(6.5 * capacity, seconds=600.0)
     assert loop.totals(since_s=1200.0).min(axis=0).tolist() == before.tolist()
+
+
+def test_a_staircase_down_is_followed_though_it_never_settles(capacity):
+    """Each step is shorter than a load takes to settle: what wasn't needed goes all the same."""
+    loop = ClosedLoop(models=8, start=12, cold_start_s=60.0, seed=9)
+    loop.run(11.2 * capacity, seconds=1800.0)
+    for replicas in (9.2, 7.2, 5.2, 3.2):
+        loop.run(replicas * capacity, seconds=100.0)
+    assert np.median(loop.totals()[-1]) <= 7
+    assert np.all(loop.totals()[-1] >= 4)
