@@ -24,6 +24,8 @@ SURELY = 4.0
 DISPERSION_BAND = 1.4
 # Windows after which demand has been watched for long enough, however slow replicas start.
 LONGEST_WATCH = 100.0
+# Standard deviations that a rise stays unseen within.
+UNSEEN = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,9 +57,9 @@ def look_ahead(request: PlanRequest) -> Ahead:
     Notes
     -----
     The largest of the rate that a rise has come to with one standard error on top, of its
-    upper quantile a
-    cold start from now, and of a surge that the newest seconds show. A fall is never
-    planned for before it is there: what is forecast to fall is carried until it has.
+    upper quantile a cold start from now, of the level with what it may rise by unseen, and
+    of a surge that the newest seconds show. A fall is never planned for before it is there:
+    what is forecast to fall is carried until it has.
     """
     variants, models, policy = request.variants, request.models, request.policy
     count, window_s = len(request.model_names), policy.observation_window_s
@@ -94,9 +96,11 @@ def look_ahead(request: PlanRequest) -> Ahead:
     patience_s = policy.patience_ratio * horizon_s
     # A rise that shows keeps the distance to the level that a steady load would have.
     risen = seen.risen_rps + seen.error_rps
+    unseen_rps = _unseen_rps(seen, horizon_s, window_s)
     offered = np.fmax(np.fmax(risen, seen.upper_rps), surge_rps)
+    offered = np.fmax(offered, seen.level_rps + unseen_rps)
     known = np.isfinite(models.arrival_rate_rps)
-    surely = np.fmax(seen.level_rps + SURELY * seen.error_rps, seen.surely_rps)
+    surely = np.fmax(seen.level_rps + unseen_rps + SURELY * seen.error_rps, seen.surely_rps)
     kept = np.fmax(offered, surely)
     return Ahead(
         offered_rps=np.where(known, offered, np.nan),
@@ -117,6 +121,16 @@ def _horizon_s(model: IntArray, cold_s: FloatArray, may_run: BoolArray, count: i
     horizon = np.zeros(count)
     np.maximum.at(horizon, model[may_run], cold_s[may_run])
     return horizon
+
+
+def _unseen_rps(seen: Outlook, horizon_s: FloatArray, window_s: float) -> FloatArray:
+    """Return by how much the rate may rise without being seen for a cold start.
+
+    Over T seconds a count can't tell a rise below z sqrt(λ I / T) from its own noise; what is
+    seen only then is carried by what is there, or by nothing.
+    """
+    within_s = np.maximum(horizon_s, window_s)
+    return np.asarray(UNSEEN * np.sqrt(seen.dispersion * seen.level_rps / within_s))
 
 
 def _scored_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:

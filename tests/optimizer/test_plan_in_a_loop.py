@@ -109,3 +109,13 @@ def test_a_staircase_down_is_followed_though_it_never_settles(capacity):
         loop.run(replicas * capacity, seconds=100.0)
     assert np.median(loop.totals()[-1]) <= 7
     assert np.all(loop.totals()[-1] >= 4)
+
+
+def test_what_rises_unseen_for_a_cold_start_is_carried_by_what_is_there(capacity):
+    """A step that no count can tell from noise before a replica would be ready."""
+    rate = np.linspace(1.6, 6.0, 12) * capacity
+    unseen = 2.0 * np.sqrt(rate / 120.0)
+    loop = ClosedLoop(models=12, start=3, cold_start_s=120.0, seed=4, tick_s=20.0)
+    loop.run(rate, seconds=1800.0)
+    assert (loop.totals()[-1] * capacity >= rate + 0.9 * unseen).mean() > 0.9
+    assert np.all(loop.totals()[-1] <= np.ceil((rate + unseen) / capacity) + 1)
