@@ -106,7 +106,8 @@ def _newest_peak(peaks_rps: FloatArray, buckets: FloatArray) -> FloatArray:
     """Return the largest of each row's newest `buckets`, whole ones; NaN where none is known."""
     age = np.arange(BUCKETS)[::-1]
     recent = age < np.ceil(np.round(buckets, 6))[:, None]
-    return np.fmax.reduce(np.where(recent, peaks_rps, np.nan), axis=1, initial=np.nan)
+    peak = np.fmax.reduce(np.where(recent, peaks_rps, np.nan), axis=1, initial=np.nan)
+    return np.asarray(peak, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
