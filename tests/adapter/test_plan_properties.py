@@ -1,0 +1,118 @@
+"""What holds for every whole decision, whatever is asked for and however little there is."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapter.decide import policy_of
+from adapter.plan_file import build_request, parse_plan_file
+from optimizer import plan
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "scarcity.yaml"
+MODELS = ("chat", "assistant", "playground")
+CHAT, ASSISTANT, PLAYGROUND, NIGHTLY = range(4)
+
+rates = st.tuples(*(st.integers(0, 120) for _ in MODELS))
+backlogs = st.sampled_from([0, 20_000, 150_000])
+gpus = st.integers(3, 20)
+decisions = settings(max_examples=25, deadline=None)
+
+
+@cache
+def decided(demand, *, backlog=0, capacity=-1, slo=()):
+    text = EXAMPLE.read_text().replace("150000", str(backlog))
+    catalog, asked = parse_plan_file(
+        text,
+        origin="scarcity",
+        demand=[f"{name}={rate}" for name, rate in zip(MODELS, demand, strict=True)],
+        capacity=[f"H100={capacity}"],
+        slo=list(slo),
+    )
+    request = build_request(catalog, asked, policy_of(catalog))
+    return request, plan(request)
+
+
+def lost_rps(request, found):
+    offered = request.models.arrival_rate_rps[request.variants.model]
+    return found.unmet_ratio * offered
+
+
+@given(rates, st.integers(0, 2), st.integers(1, 80))
+@decisions
+def test_more_demand_never_buys_less_where_nothing_runs_out(demand, model, more):
+    grown = tuple(d + more * (i == model) for i, d in enumerate(demand))
+    (_, before), (_, after) = decided(demand), decided(grown)
+    capacity = [p.desired * np.nan_to_num(p.capacity_rps) for p in (before, after)]
+    assert (capacity[1] >= capacity[0] - 1e-9).all()
+
+
+@given(rates, st.sampled_from([(30, 25), (30, 20), (25, 20)]))
+@decisions
+def test_a_tighter_target_never_costs_less_where_nothing_runs_out(demand, targets):
+    loose, tight = (decided(demand, slo=(f"premium.itl_ms={t}",)) for t in targets)
+    if tight[1].slo_feasible.all():
+        cost = loose[0].variants.cost_per_hour
+        assert tight[1].desired @ cost >= loose[1].desired @ cost - 1e-9
+
+
+@given(rates, gpus, backlogs, st.integers(0, 2), st.integers(1, 80))
+@decisions
+def test_more_demand_never_leaves_less_of_its_class_or_those_below_unmet(
+    demand, capacity, backlog, model, more
+):
+    grown = tuple(d + more * (i == model) for i, d in enumerate(demand))
+    lost = [lost_rps(*decided(d, capacity=capacity, backlog=backlog)) for d in (demand, grown)]
+    # One model of each class, the highest first: what higher ones lose outweighs the rest.
+    weight = 1e4 ** -np.arange(4.0)
+    assert lost[1] @ weight >= lost[0] @ weight * (1 - 1e-6) - 1e-6
+
+
+@given(rates, gpus, backlogs, st.integers(0, 80), st.integers(0, 80))
+@decisions
+def test_a_higher_class_is_no_worse_off_for_what_lower_ones_ask(
+    demand, capacity, backlog, assistant, playground
+):
+    chat = demand[0]
+    _, alone = decided((chat, 0, 0), capacity=capacity)
+    _, crowded = decided((chat, assistant, playground), capacity=capacity, backlog=backlog)
+    assert crowded.unmet_ratio[CHAT] <= alone.unmet_ratio[CHAT] + 1e-6
+
+
+@given(rates, gpus, st.sampled_from([20_000, 150_000]))
+@decisions
+def test_offline_work_costs_online_work_nothing(demand, capacity, backlog):
+    _, without = decided(demand, capacity=capacity)
+    _, beside = decided(demand, capacity=capacity, backlog=backlog)
+    assert (beside.unmet_ratio[:NIGHTLY] <= without.unmet_ratio[:NIGHTLY] + 1e-6).all()
+
+
+@given(rates, gpus, backlogs)
+@decisions
+def test_counts_keep_within_bounds_and_capacity(demand, capacity, backlog):
+    request, found = decided(demand, capacity=capacity, backlog=backlog)
+    assert (found.desired >= request.variants.min_replicas).all()
+    assert (found.desired <= request.variants.max_replicas).all()
+    assert found.desired.sum() <= capacity
+
+
+@given(rates, gpus, backlogs, st.permutations(range(4)))
+@decisions
+def test_the_order_of_variants_and_their_names_do_not_matter(demand, capacity, backlog, order):
+    request, found = decided(demand, capacity=capacity, backlog=backlog)
+    order = np.array(order)
+    shuffled = replace(
+        request,
+        variant_names=tuple(f"other-{position}" for position in range(4)),
+        variants=request.variants.take(order),
+        profiles=request.profiles.take(order),
+        limits=request.limits.take(order),
+        workloads=request.workloads.take(order),
+        slo=request.slo.take(order),
+        observations=request.observations.take(order),
+        supply=request.supply.reordered(np.argsort(order)),
+    )
+    np.testing.assert_array_equal(plan(shuffled).desired, found.desired[order])
