@@ -388,6 +388,7 @@ class Settings(Section):
     patience_ratio: NonNegative = 1.0
     upper_need_ratio: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     change_price_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    energy_price_per_kwh: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     zero_after_s: NonNegative = 600.0
     max_nudge_replicas: Annotated[int, Field(ge=0)] = 2
     hpa_tolerance: NonNegative = 0.1

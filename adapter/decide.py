@@ -46,6 +46,7 @@ def policy_of(catalog: Catalog) -> Policy:
         patience_ratio=settings.patience_ratio,
         upper_need_ratio=settings.upper_need_ratio,
         change_price_ratio=settings.change_price_ratio,
+        energy_price_per_kwh=settings.energy_price_per_kwh,
         zero_after_s=settings.zero_after_s,
         observation_window_s=window_s,
     )

@@ -82,6 +82,8 @@ class Policy:
     upper_need_ratio : float
         Quantile of demand over a cold start that counts are bought for: with c the cost
         of a replica that isn't needed and m that of one that is missing, m / (m + c).
+    energy_price_per_kwh : float
+        What a replica draws is paid for beside its price. [currency/kWh]
     default_cold_start_s : float
         Of variants whose own is neither declared nor learned. [s]
     """
@@ -94,6 +96,7 @@ class Policy:
     zero_after_s: float = 600.0
     observation_window_s: float = 60.0
     upper_need_ratio: float = 0.9
+    energy_price_per_kwh: float = 0.0
     default_cold_start_s: float = 120.0
 
 

@@ -5,7 +5,7 @@ are a stock, from what the engines say of themselves. The stock bound decides al
 no profile is trusted, and overrules a trusted one only where engines really are full.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ __all__ = [
     "replica_capacity",
     "required",
     "sized",
+    "with_energy_priced",
 ]
 
 # Requests that wait are to be served within this time by what is added.
@@ -100,6 +101,26 @@ def replica_capacity(request: PlanRequest, sizing: Sizing) -> Capacity:
         slo_feasible=feasible,
         memory_bound=sizing.memory_bound,
     )
+
+
+def with_energy_priced(request: PlanRequest, sizing: Sizing) -> PlanRequest:
+    """Return the request in which a replica's price holds the energy that it draws.
+
+    At the rate that it is planned with, power being linear between idle and full:
+    idle + (full - idle) rate / full service rate. Where that isn't known it draws all it can;
+    where power isn't, nothing is added.
+    """
+    price = request.policy.energy_price_per_kwh
+    if price == 0.0:
+        return request
+    variants = request.variants
+    margin = 1.0 - request.policy.stability_margin_ratio
+    with np.errstate(invalid="ignore", divide="ignore"):
+        busy = margin * sizing.rate_rps / sizing.stable_rps
+    busy = np.where(np.isfinite(busy), busy, 1.0)
+    drawn_w = variants.power_idle_w + busy * (variants.power_full_w - variants.power_idle_w)
+    cost = variants.cost_per_hour + price * np.nan_to_num(drawn_w) / 1e3
+    return replace(request, variants=replace(variants, cost_per_hour=cost))
 
 
 def _nominal_rate(

@@ -15,7 +15,16 @@ from .domain import BoolArray, FloatArray, IntArray
 from .estimator_state import EstimatorState
 from .latency import Prediction, predict
 from .learning import with_learned_profiles
-from .need import TRICKLE_RPS, Capacity, Need, any_of, replica_capacity, required, sized
+from .need import (
+    TRICKLE_RPS,
+    Capacity,
+    Need,
+    any_of,
+    replica_capacity,
+    required,
+    sized,
+    with_energy_priced,
+)
 from .rationing import ration
 from .recall import Recall, Recalled, inputs_of, recalled
 from .roles import (
@@ -76,6 +85,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     request = in_roles(request)
     ahead = look_ahead(request)
     sizing, sizes = sized(request, ahead)
+    request = with_energy_priced(request, sizing)
     capacity = replica_capacity(request, sizing)
     need = required(request, capacity, ahead)
     lowest, highest, frozen = _bounds(request, need)

@@ -78,6 +78,21 @@ def test_what_there_is_less_of_moves_demand_to_another_type(capsys):
     assert found["unmet"] == {}
 
 
+def test_energy_has_a_price(tmp_path, capsys):
+    text = (EXAMPLES / "heterogeneous.yaml").read_text()
+    hungry = text.replace("{idle: 120, full: 700}", "{idle: 1200, full: 7000}")
+    assert hungry != text
+    counts = []
+    for price in (0, 0.3, 2):
+        file = tmp_path / "energy.yaml"
+        file.write_text(f"energy_price_per_kwh: {price}\n{hungry}")
+        found = planned(capsys, str(file))
+        assert found["unmet"] == {}
+        counts.append((found["by"]["llama-8b-h100"]["replicas"], found["power_w"]))
+    assert counts[0][0] > counts[-1][0] == 0
+    assert [power for _, power in counts] == sorted((p for _, p in counts), reverse=True)
+
+
 PREFILL = ("documents-prefill-h100", "documents-prefill-l40s")
 
 
