@@ -50,7 +50,7 @@ class ScalingRules:
 
     def __post_init__(self) -> None:
         """Refuse what the API server refuses."""
-        if not self.policies and self.select is not SelectPolicy.DISABLED:
+        if not self.policies:
             raise InvalidInputError("scaling rules need at least one policy")
         if not 0.0 <= self.stabilization_s <= 3600.0:
             raise InvalidInputError(

@@ -209,7 +209,10 @@ def test_the_proposal_is_shown_beside_the_count():
         pytest.param(lambda: Policy("Pods", 1, 1801.0), id="period"),
         pytest.param(lambda: ScalingRules(policies=()), id="no-policy"),
         pytest.param(
-            lambda: ScalingRules(policies=(), select=SelectPolicy.DISABLED, stabilization_s=3601),
+            lambda: ScalingRules(policies=(), select=SelectPolicy.DISABLED), id="disabled-no-policy"
+        ),
+        pytest.param(
+            lambda: ScalingRules(policies=FREE.policies, stabilization_s=3601),
             id="window",
         ),
         pytest.param(lambda: ScalingRules(policies=FREE.policies, tolerance=-0.1), id="tolerance"),
