@@ -135,6 +135,7 @@ class Loop:
         )
         self._sleepers.follow(snapshot)
         publication, self._memory = self._decide(snapshot, report)
+        self._sleepers.send(snapshot, publication.values["wva_desired_replicas"])
         decided_s = self._clock.monotonic_s()
         report = replace(report, decide_s=decided_s - collected_s)
         publication = replace(publication, report=report)

@@ -13,11 +13,12 @@ __all__ = ["Sleepers"]
 
 
 class Sleepers:
-    """The models at zero in the last snapshot, and whose waiting requests were acted on."""
+    """The models at zero, or sent there, and whose waiting requests were acted on."""
 
     def __init__(self) -> None:
         self._asleep: frozenset[ModelKey] = frozenset()
         self._answered: frozenset[ModelKey] = frozenset()
+        self._waited: frozenset[ModelKey] = frozenset()
 
     def __bool__(self) -> bool:
         """Return whether there is a model at zero for which nobody is known to wait."""
@@ -31,7 +32,18 @@ class Sleepers:
         self._asleep = _chosen(snapshot.models, ~awake)
         queue = snapshot.model.get("router_queue_requests")
         waited = _chosen(snapshot.models, _waiting(queue)) if queue is not None else frozenset()
+        self._waited = waited
         self._answered = self._asleep & waited
+
+    def send(self, snapshot: Snapshot, desired: NDArray[np.float64]) -> None:
+        """Take up what was decided: who is sent to zero may be there before the next tick.
+
+        A request that comes in between would wait for that tick otherwise.
+        """
+        kept = np.zeros(len(snapshot.models), dtype=np.bool_)
+        kept[snapshot.variant_model[desired != 0]] = True
+        self._asleep |= _chosen(snapshot.models, ~kept)
+        self._answered = self._asleep & self._waited
 
     def called_by(self, models: tuple[ModelKey, ...], queue: Readings) -> bool:
         """Return whether a request waits for a model at zero whose call isn't answered yet."""

@@ -70,3 +70,24 @@ def test_a_queue_that_has_emptied_may_call_again():
         snapshot_of(CATALOG, [], current=[0, 0, 1], model={"router_queue_requests": [0, 0]})
     )
     assert found.called_by((M, N), queue(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("desired", "called"),
+    [
+        pytest.param([0, 0, 1], True, id="sent-to-zero"),
+        pytest.param([0, 1, 1], False, id="one-variant-stays"),
+    ],
+)
+def test_a_request_calls_for_who_was_just_sent_to_zero(desired, called):
+    """Until the next tick nobody sees that the replicas have gone."""
+    current = [1, 0, 1]
+    found = sleepers(current, waiting=(0, 0))
+    found.send(snapshot_of(CATALOG, [], current=current), np.array(desired, dtype=float))
+    assert found.called_by((M, N), queue(1, 0)) is called
+
+
+def test_who_waits_and_stays_at_zero_does_not_call_again():
+    found = sleepers([0, 0, 1], waiting=(3, 0))
+    found.send(snapshot_of(CATALOG, [], current=[0, 0, 1]), np.zeros(3))
+    assert not found.called_by((M, N), queue(4, 0))

@@ -102,6 +102,18 @@ async def test_to_zero_and_from_zero_within_two_seconds_of_a_request(
         assert await own.stage.witness.failures() == []
 
 
+async def test_without_a_push_the_next_poll_wakes_it(
+    world: World, outcome: Outcome, keda: Keda
+) -> None:
+    chat = variant("chat", namespace=new_namespace(), cold_start_s=0.5)
+    settings = {"settings": AS_INSTALLED, "window_s": WINDOW_S}
+    async with staged_with_keda(world, [chat], least=0, replicas=0, **settings) as own:
+        await own.follow("chat", "external", pollingInterval=5)
+        await sleeps(own, "chat")
+        _, outcome.reaction_s = await woken(own, "chat")
+        assert outcome.reaction_s < 2.0 + 5.0
+
+
 async def test_the_first_request_wakes_the_cheapest_that_holds_the_slo_alone(
     world: World, outcome: Outcome, keda: Keda
 ) -> None:
