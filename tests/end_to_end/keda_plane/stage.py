@@ -43,6 +43,14 @@ class KedaStage:
         self, variant: str, kind: str, *, metadata: Mapping[str, str] | None = None, **spec: Any
     ) -> None:
         """Create a ScaledObject that follows a variant's decision, and wait for its HPA."""
+        # So that nobody asks before there is an answer; what isn't declared is found by this.
+        if any(each["name"] == variant for each in self.stage.adapter.settings["variants"]):
+            await eventually(
+                self.stage.adapter.figures,
+                lambda figures: variant in figures,
+                within_s=60,
+                what=f"a first decision on {variant}",
+            )
         names = {"variantName": variant, **(metadata or {})}
         trigger_of_ours = {**trigger(kind, self.address, **names), **spec.pop("trigger", {})}
         await self.stage.kube.apply(

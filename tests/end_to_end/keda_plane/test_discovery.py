@@ -20,10 +20,13 @@ PAUSED = "autoscaling.keda.sh/paused"
 
 async def declared_by_scaled_object(own: KedaStage, **spec: Any) -> None:
     """Start an adapter that knows no variant, and declare one."""
-    own.stage.adapter.settings["variants"] = []
+    settings = own.stage.adapter.settings
+    settings["variants"] = []
+    del settings["sources"]["discovery"]
+    settings["kubernetes"] = {"enabled": True, "namespaces": [own.stage.namespace]}
     await own.start_adapter()
     await own.follow("chat", "external-push", annotations=MANAGED, **spec)
-    await own.stage.decision("chat", 1)
+    await own.stage.decision("chat", 1, within_s=60)
 
 
 async def annotate(own: KedaStage, **notes: str | None) -> None:

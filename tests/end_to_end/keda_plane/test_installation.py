@@ -76,7 +76,7 @@ async def test_the_overlay_scales_through_keda_and_leaves_its_api_alone(
 ) -> None:
     async with installed_for_keda(world) as stage:
         assert await api_service_owner(world) == "keda/keda-metrics-apiserver"
-        (pod,) = stage.pods.pods.values()
+        *_, pod = stage.pods.pods.values()  # the newest: others may be on their way out
         # What the Service's name would resolve to: there is no cluster DNS here.
         ours = trigger("external-push", f"{pod.address}:{KEDA_PORT}", variantName="chat")
         await stage.kube.apply(scaled_object("chat", ours, namespace=stage.namespace))
