@@ -11,6 +11,8 @@ from .keda import Keda
 from .stage import staged_with_keda
 from .test_scaling import AS_INSTALLED, WINDOW_S, sleeps, woken
 
+# To zero as soon as nobody asks: what is lost must not look like that.
+SOON = {"zero_after_s": 3}
 # What `manifests/examples/scaled-object.yaml` has, with a count above what there is.
 FALLBACK = {"failureThreshold": 2, "replicas": 6, "behavior": "currentReplicasIfHigher"}
 
@@ -21,7 +23,7 @@ async def test_a_dead_adapter_freezes_what_there_is(
 ) -> None:
     """KEDA asks for the target, too, and falls back only where it is told one (keda#8056)."""
     chat = variant("chat", namespace=new_namespace())
-    async with staged_with_keda(world, [chat], least=0) as own:
+    async with staged_with_keda(world, [chat], settings=SOON, least=0) as own:
         stage = own.stage
         await stage.replicas("chat", 1)
         more = {"fallback": fallback} if fallback else {}
@@ -39,7 +41,7 @@ async def test_readings_lost_for_longer_than_the_hold_reach_the_fallback(
     world: World, outcome: Outcome, keda: Keda
 ) -> None:
     chat = variant("chat", namespace=new_namespace())
-    async with staged_with_keda(world, [chat], least=0) as own:
+    async with staged_with_keda(world, [chat], settings=SOON, least=0) as own:
         stage = own.stage
         await stage.replicas("chat", 1)
         await own.follow("chat", "external-push", fallback=FALLBACK)
@@ -80,7 +82,7 @@ async def test_silent_engines_never_send_a_variant_to_sleep(
     world: World, outcome: Outcome, keda: Keda
 ) -> None:
     chat = variant("chat", namespace=new_namespace())
-    async with staged_with_keda(world, [chat], least=0) as own:
+    async with staged_with_keda(world, [chat], settings=SOON, least=0) as own:
         stage = own.stage
         await stage.replicas("chat", 1)
         await own.follow("chat", "external-push")
