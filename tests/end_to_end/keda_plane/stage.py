@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq
 from typing import Any
 
 from simulator.replica import Variant
@@ -96,12 +97,15 @@ class KedaStage:
         path = path_of("Deployment", variant, namespace=self.stage.namespace, **APPS)
         return int((await self.stage.kube.get(path))["spec"]["replicas"])
 
-    async def keeps(self, variant: str, count: int, *, for_s: float) -> None:
-        """Fail if a Deployment is asked for another count within a time."""
+    async def keeps(
+        self, variant: str, count: int, *, for_s: float, may: Callable[[int, int], bool] = eq
+    ) -> None:
+        """Fail if a Deployment is asked for another count within a time; `may` says which pass."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + for_s
         while loop.time() < deadline:
-            assert await self.count(variant) == count
+            now = await self.count(variant)
+            assert may(now, count), f"{variant}: {now}, after {count}"
             await asyncio.sleep(0.2)
 
 

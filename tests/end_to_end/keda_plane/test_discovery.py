@@ -1,9 +1,9 @@
 """An annotated ScaledObject is the whole declaration; KEDA's own pauses are honoured."""
 
+from operator import ge, le
 from typing import Any
 
 from tests.end_to_end.control_plane.engines import variant
-from tests.end_to_end.control_plane.kube_api import eventually
 from tests.end_to_end.control_plane.outcomes import Outcome
 from tests.end_to_end.control_plane.stage import World, enough_for, new_namespace, steady
 
@@ -69,18 +69,14 @@ async def test_paused_annotations_hold_keda_and_the_decision(
         await annotate(own, **{"": None})
         up = await stage.settled("chat", enough_for(14.0), within_s=90)
         await annotate(own, **{"-scale-in": "true"})
+        await own.condition("chat", "Paused", "True")
         stage.engines.set_rate(2.0)
-        await own.keeps("chat", up, for_s=10.0)
+        await own.keeps("chat", up, for_s=10.0, may=ge)
         await annotate(own, **{"-scale-in": None})
         down = await stage.settled("chat", enough_for(2.0), within_s=90)
         await annotate(own, **{"-scale-out": "true"})
-        await eventually(
-            lambda: stage.kube.get(own.path("chat")),
-            lambda found: f"{PAUSED}-scale-out" in found["metadata"]["annotations"],
-            within_s=5,
-            what="the annotation",
-        )
+        await own.condition("chat", "Paused", "True")
         stage.engines.set_rate(14.0)
-        await own.keeps("chat", down, for_s=10.0)
+        await own.keeps("chat", down, for_s=10.0, may=le)
         await annotate(own, **{"-scale-out": None})
         await stage.settled("chat", enough_for(14.0), within_s=90)

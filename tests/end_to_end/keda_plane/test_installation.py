@@ -38,7 +38,7 @@ async def installed_for_keda(world: World) -> AsyncIterator[Installed]:
         done = await make(world, "install", "OVERLAY=keda", "IMAGE=registry.example/wva:1")
         assert 'deployment "wva" successfully rolled out' in done
         stage = Installed(world, namespace, engines, kubelet, pods, ServiceProxy(pods))
-        await stage.configure(settings_of([chat], engines, least=0))
+        await stage.configure(settings_of([chat], engines, least=0, zero_after_s=3))
         yield stage
 
 
