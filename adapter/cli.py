@@ -249,6 +249,27 @@ def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     replay.add_argument(
         "--out", type=Path, metavar="DIR", help="write report.html and results.json here"
     )
+    replay.add_argument(
+        "--profile-factor",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="profiles that WVA is given say F times the true times",
+    )
+    replay.add_argument(
+        "--cold-start-factor",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="replicas take F times as long to start as declared",
+    )
+    replay.add_argument(
+        "--scrape-loss",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="this share of all scrapes fails, for every policy",
+    )
     replay.add_argument("--json", action="store_true", help="print JSON instead of the table")
     replay.add_argument("--list", action="store_true", help="name scenarios and policies")
     replay.set_defaults(module="replay")

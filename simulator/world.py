@@ -135,7 +135,7 @@ class World:
         self.usage = [Usage() for _ in self.variants]
         self.actions: list[Action] = []
         self.samples: list[Sample] = []
-        self.scrape_loss_ratio = 0.0
+        self.scrape_loss_ratio = self._always_lost_ratio = 0.0
         self._nodes = Nodes(scenario.nodes)
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -163,6 +163,10 @@ class World:
     def scrape_fails(self) -> bool:
         """Draw whether one scrape fails now."""
         return bool(self.scrape_loss_ratio) and bool(self._random.random() < self.scrape_loss_ratio)
+
+    def lose_scrapes(self, share: float) -> None:
+        """Let this share of the scrapes fail from now on, whatever else happens."""
+        self.scrape_loss_ratio = self._always_lost_ratio = share
 
     # what it may do
 
@@ -340,7 +344,7 @@ class World:
             case "spot-loss":
                 self._lose_spot(event)
             case "scrape-failure":
-                self.scrape_loss_ratio = event.share
+                self.scrape_loss_ratio = max(event.share, self._always_lost_ratio)
                 self._at(event.until_s, self._read_well)
             case "rolling-update":
                 row = self._row(event.variant)
@@ -348,7 +352,7 @@ class World:
                 self._reconcile(row)
 
     def _read_well(self) -> None:
-        self.scrape_loss_ratio = 0.0
+        self.scrape_loss_ratio = self._always_lost_ratio
 
     def _lose_nodes(self, event: Event) -> None:
         lost = self._nodes.lose(event.accelerator, event.nodes)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from simulator.summary import Summary
 
 from .replay_plots import Plots
 from .replay_report import write_report
-from .replay_runs import CLAIRVOYANT, Job, known_policies, run_clairvoyant, run_jobs
+from .replay_runs import CLAIRVOYANT, Job, Strain, known_policies, run_clairvoyant, run_jobs
 from .replay_settings import replay_settings
 from .replay_table import as_json, build_table
 
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         settings_sha256=settings_sha256(scenario),
         frontier=frontier,
     )
+    document["strain"] = asdict(_strain(options))
     if options.json:
         print(json.dumps(document, indent=2))
     else:
@@ -102,6 +104,20 @@ def _check_names(policies: Sequence[str], options: argparse.Namespace) -> None:
             raise ConfigError(f"--grid {name}: there are grids for {', '.join(GRIDS)}")
     if options.seeds < 1:
         raise ConfigError(f"--seeds {options.seeds}: at least 1")
+    if not 0.0 <= options.scrape_loss < 1.0:
+        raise ConfigError(f"--scrape-loss {options.scrape_loss:g}: a share, 0 or more and below 1")
+    for flag in ("profile_factor", "cold_start_factor"):
+        if not 0.1 <= getattr(options, flag) <= 10.0:
+            name = flag.replace("_", "-")
+            raise ConfigError(f"--{name} {getattr(options, flag):g}: must be 0.1 to 10")
+
+
+def _strain(options: argparse.Namespace) -> Strain:
+    return Strain(
+        profile_factor=options.profile_factor,
+        cold_start_factor=options.cold_start_factor,
+        scrape_loss_ratio=options.scrape_loss,
+    )
 
 
 def _replay(
@@ -111,14 +127,15 @@ def _replay(
     options: argparse.Namespace,
     console: Console,
 ) -> tuple[dict[str, list[Summary]], list[tuple[float, float]]]:
+    strain = _strain(options)
     jobs = [
-        Job(scenario=scenario, policy=policy, seed=seed)
+        Job(scenario=scenario, policy=policy, seed=seed, strain=strain)
         for policy in policies
         if policy != CLAIRVOYANT
         for seed in seeds
     ]
     jobs += [
-        Job(scenario=scenario, policy=policy, seed=seed, setting=setting)
+        Job(scenario=scenario, policy=policy, seed=seed, setting=setting, strain=strain)
         for policy in options.grid or ()
         for setting in GRIDS[policy]
         for seed in seeds
@@ -133,7 +150,11 @@ def _replay(
         if CLAIRVOYANT in policies:
             task = progress.add_task(CLAIRVOYANT, total=None)
             best, frontier = run_clairvoyant(
-                scenario, seeds, workers=workers, done=lambda _: progress.advance(task)
+                scenario,
+                seeds,
+                workers=workers,
+                done=lambda _: progress.advance(task),
+                strain=strain,
             )
             progress.update(task, total=len(frontier) * len(seeds))
             results[CLAIRVOYANT] = best

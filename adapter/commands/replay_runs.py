@@ -6,20 +6,21 @@ Workers get names and make the rest themselves: policies aren't data.
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from adapter.errors import ConfigError
-from simulator.closed_loop import PolicyFactory, play
+from simulator.closed_loop import Policy, PolicyFactory, play
 from simulator.policies.table import BASELINES, GRIDS, clairvoyant
 from simulator.scenario import Scenario
 from simulator.summary import Summary, summarize
+from simulator.world import World
 
 from .replay_settings import replay_settings
 from .replay_wva import wva_policy
 
-__all__ = ["CLAIRVOYANT", "OURS", "Job", "known_policies", "run_clairvoyant", "run_jobs"]
+__all__ = ["CLAIRVOYANT", "OURS", "Job", "Strain", "known_policies", "run_clairvoyant", "run_jobs"]
 
 OURS = {
     "wva": "WVA behind stock HPA",
@@ -35,6 +36,38 @@ PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Strain:
+    """What goes worse than the policies were told: the world's doing, the same for all."""
+
+    profile_factor: float = 1.0  # profiles that WVA is given say so many times the true times
+    cold_start_factor: float = 1.0  # starts take so many times as long as declared
+    scrape_loss_ratio: float = 0.0  # share of scrapes that fail
+
+    def world_of(self, scenario: Scenario) -> Scenario:
+        """Return the scenario as it really is."""
+        variants = tuple(
+            variant.model_copy(
+                update={
+                    "cold_start": variant.cold_start.model_copy(
+                        update={"mean_s": self.cold_start_factor * variant.cold_start.mean_s}
+                    )
+                }
+            )
+            for variant in scenario.variants
+        )
+        return scenario.model_copy(update={"variants": variants})
+
+    def put_on(self, factory: PolicyFactory) -> PolicyFactory:
+        """Return a factory whose policies read a world that loses scrapes."""
+
+        def strained(world: World) -> Policy:
+            world.lose_scrapes(self.scrape_loss_ratio)
+            return factory(world)
+
+        return strained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One run. `setting` names a row of the policy's grid, or the clairvoyant's headroom."""
 
@@ -42,6 +75,7 @@ class Job:
     policy: str
     seed: int
     setting: str = ""
+    strain: Strain = field(default_factory=Strain)
 
     @property
     def label(self) -> str:
@@ -82,12 +116,15 @@ def _completed(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Summary
 
 def run_job(job: Job) -> Summary:
     """Do one run."""
-    return summarize(play(job.scenario, job.label, _factory(job), seed=job.seed))
+    strain = job.strain
+    world = strain.world_of(job.scenario)
+    return summarize(play(world, job.label, strain.put_on(_factory(job)), seed=job.seed))
 
 
 def _factory(job: Job) -> PolicyFactory:
     if job.policy in OURS:
-        settings = replay_settings(job.scenario)
+        factor = job.strain.profile_factor
+        settings = replay_settings(job.scenario, profile_factor=factor)
         return lambda world: wva_policy(world, settings, keda=job.policy == "wva-keda")
     if job.policy == CLAIRVOYANT:
         return clairvoyant(float(job.setting or 0.0))
@@ -104,6 +141,7 @@ def run_clairvoyant(
     *,
     workers: int,
     done: Callable[[Summary], None],
+    strain: Strain | None = None,
 ) -> tuple[list[Summary], list[tuple[float, float]]]:
     """Raise the clairvoyant's headroom until attainment is good or nothing helps.
 
@@ -115,7 +153,13 @@ def run_clairvoyant(
     for step in range(round(LARGEST_HEADROOM / HEADROOM_STEP) + 1):
         headroom = step * HEADROOM_STEP
         jobs = [
-            Job(scenario=scenario, policy=CLAIRVOYANT, seed=seed, setting=f"{headroom:.2f}")
+            Job(
+                scenario=scenario,
+                policy=CLAIRVOYANT,
+                seed=seed,
+                setting=f"{headroom:.2f}",
+                strain=strain or Strain(),
+            )
             for seed in seeds
         ]
         runs = run_jobs(jobs, workers=workers, done=done)

@@ -4,8 +4,11 @@ import pytest
 import yaml
 
 from adapter.cli import main
-from adapter.commands.replay_runs import known_policies
+from adapter.commands.replay_runs import Strain, known_policies
+from adapter.commands.replay_settings import replay_settings
+from simulator.policies.table import BASELINES
 from simulator.scenario import shipped_scenarios
+from simulator.world import World
 
 from ...simulator.replays import scenario, variant
 
@@ -50,6 +53,14 @@ def test_the_table_names_every_policy(path, capsys):
             ["public-ramp", "--grid", "static"], "--grid static: there are grids", id="grid"
         ),
         pytest.param(["public-ramp", "--seeds", "0"], "--seeds 0: at least 1", id="seeds"),
+        pytest.param(
+            ["public-ramp", "--scrape-loss", "1"], "--scrape-loss 1: a share", id="scrape loss"
+        ),
+        pytest.param(
+            ["public-ramp", "--profile-factor", "0"],
+            "--profile-factor 0: must be 0.1 to 10",
+            id="factor",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_exits_with_2(arguments, message, capsys):
@@ -62,3 +73,28 @@ def test_the_list_names_scenarios_and_policies(capsys):
     text = capsys.readouterr().out
     for name in (*shipped_scenarios(), *known_policies()):
         assert name in text
+
+
+def test_a_strain_is_the_worlds_doing_and_not_told():
+    strain = Strain(cold_start_factor=2.0, scrape_loss_ratio=0.25)
+    told = scenario()
+    assert strain.world_of(told).variants[0].cold_start.mean_s == 20.0
+    assert replay_settings(told).variants[0].cold_start_s == 10.0
+    world = World(told, seed=1, compiled=False)
+    strain.put_on(BASELINES["static"].factory)(world)
+    failed = [world.scrape_fails() for _ in range(400)]
+    assert 0.15 < sum(failed) / 400 < 0.35
+
+
+def test_wrong_profiles_are_what_the_settings_say():
+    given, true = replay_settings(scenario(), profile_factor=1.3), replay_settings(scenario())
+    wrong, right = (s.models["m"].profiles["A"].alpha_ms for s in (given, true))
+    assert wrong == pytest.approx(1.3 * right)
+
+
+def test_half_of_the_scrapes_may_fail(path, capsys):
+    flags = ["--policy", "wva", "--scrape-loss", "0.5", "--cold-start-factor", "2"]
+    assert main(["replay", str(path), *flags, "--seeds", "1", "--jobs", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["strain"]["scrape_loss_ratio"] == 0.5
+    assert found["policies"]["wva"]["figures"]["attainment"]["mean"] > 0.8
