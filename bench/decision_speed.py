@@ -1,9 +1,9 @@
 """A full decision under scarcity: 100, 1,000 and 10,000 variants, cold and warm, on one core.
 
 Three variants per model on eight accelerator types, five service classes, and nine tenths of
-the accelerators that the models would take each alone. Printed beside the time: how far the
-plan may be from the least possible (the linear bound, which doesn't know whole replicas), and
-what the plain greedy by priority and price loses against it.
+the accelerators that the models would take each alone. Warm: a tick later, a twentieth of the
+models with other rates and lengths. Printed beside the time: how far the plan may be from the
+least possible, by the bound that is proven for whole counts.
 """
 
 import statistics

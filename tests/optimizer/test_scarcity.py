@@ -112,6 +112,15 @@ def test_within_a_hundredth_of_the_optimum_where_it_is_known(part):
     assert proven >= 15
 
 
+@pytest.mark.parametrize("tightness", [0.7, 0.9, 1.1])
+@pytest.mark.parametrize("models", [250, 1000], ids=["1000-variants", "4000-variants"])
+def test_large_systems_are_within_a_hundredth_and_a_half_of_what_is_possible(models, tightness):
+    problem = instance(models, seed=7, tightness=tightness)
+    found = allocate(problem)
+    assert problem.fits(found.counts).all()
+    assert 0.0 <= found.gap_ratio <= 0.015
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_no_plan_is_worse_than_the_last_one(seed):
     problem = instance(12, seed=seed, tightness=0.9)
