@@ -46,7 +46,10 @@ def main() -> None:
         _run(store, chosen, jobs=options.jobs, minutes=options.minutes)
     results = Results.of(store, tables(options.seeds))
     hashes = {name: settings_sha256(load_scenario(name)) for name in HEADLINE}
-    page = render_page(results, seeds=options.seeds, settings=hashes) + render_referee()
+    made_of = (
+        f"\nCode of these runs (decisions, simulator, scenarios): SHA-256 {store.sha256[:12]}.\n"
+    )
+    page = render_page(results, seeds=options.seeds, settings=hashes) + render_referee() + made_of
     PAGE.write_text(page, encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)}: {results.made} of {results.wanted} runs")
 
