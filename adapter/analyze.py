@@ -54,6 +54,8 @@ DEFAULT_MAX_BATCHED_TOKENS = 8192.0
 QUEUE_PER_SLOT = 10.0
 # Memory per request is told by its use where prompts share little of it, and several run.
 SHARED_RATIO = 0.05
+# A hit ratio that has risen is counted on after about this time.
+HIT_RATIO_MEMORY_S = 1800.0
 FEWEST_RUNNING = 2.0
 # Assumed until the first request has been seen: a middling chat turn with CV 1.
 ASSUMED_LENGTHS = (512.0, 2.0 * 512.0**2, 256.0, 2.0 * 256.0**2)
@@ -312,6 +314,8 @@ def _lengths(
     observed = np.stack(columns, axis=1)
     remembered = _aligned(memory.lengths, memory.model_names, catalog.model_names)
     lengths = np.where(np.isnan(observed), remembered, observed)
+    elapsed_s = snapshot.taken_s - memory.plan.planned_s
+    lengths[:, -1] = _recent_low(lengths[:, -1], remembered[:, -1], elapsed_s)
     assumed = np.asarray(np.isnan(lengths[:, : len(_LENGTHS)]).any(axis=1))
     lengths = np.where(assumed[:, None], np.array([*ASSUMED_LENGTHS, np.nan]), lengths)
     # An unknown hit ratio is none: capacity is never bought on a cache that nobody saw.
@@ -320,6 +324,19 @@ def _lengths(
     lengths[:, 1] = np.maximum(lengths[:, 1], lengths[:, 0] ** 2)
     lengths[:, 3] = np.maximum(lengths[:, 3], lengths[:, 2] ** 2)
     return lengths, assumed
+
+
+def _recent_low(ratio: FloatArray, before: FloatArray, elapsed_s: float) -> FloatArray:
+    """Return the hit ratio to size with: it falls at once, and rises over half an hour.
+
+    A replica that goes takes its cache along, and one that comes has none: capacity that
+    was counted on hits is missing just when counts change. Sized with what hits have been
+    in bad times, a collapse after a removal isn't followed by another removal.
+    """
+    gain = -np.expm1(-elapsed_s / HIT_RATIO_MEMORY_S)
+    risen = before + gain * (ratio - before)
+    # 0: nothing was known of a cache yet.
+    return np.where((before > 0.0) & (ratio > before), risen, ratio)
 
 
 def _variant_table(

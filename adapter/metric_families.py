@@ -114,7 +114,7 @@ DETAILS: tuple[Family, ...] = (
     ),
     _one(
         "wva_prefix_hit_ratio",
-        "Share of prompt tokens that the prefix cache saves, 0 to 1.",
+        "Share of prompt tokens that the prefix cache saves, at its recent low, 0 to 1.",
         "input.prefix_hit_ratio",
     ),
     _one("wva_ready_replicas", "Replicas that take requests.", "input.ready_replicas"),

@@ -169,6 +169,32 @@ def test_lengths_are_weighted_by_completions_and_remembered(catalog):
     assert second.request.workloads.prompt_tokens_mean[0] == pytest.approx(200.0)
 
 
+def hit_ratio_after(catalog, memory, ratio, *, waited_s):
+    """Return the analysis of a tick `waited_s` after the last plan, which hits differ in."""
+    one = replica(
+        0, "a0", completion_rate_rps=3.0, prompt_tokens_mean=100.0, prefix_hit_ratio=ratio
+    )
+    now_s = snapshot_of(catalog, [one]).taken_s
+    planned = replace(memory.plan, planned_s=now_s - waited_s)
+    return run(catalog, [one], replace(memory, plan=planned))
+
+
+@pytest.mark.parametrize(
+    ("now", "waited_s", "expected"),
+    [
+        pytest.param(0.1, 5.0, 0.1, id="a-collapse-counts-at-once"),
+        pytest.param(0.8, 5.0, 0.501, id="a-rise-is-not-counted-on-yet"),
+        pytest.param(0.8, 1800.0, 0.69, id="a-rise-that-lasts-is"),
+        pytest.param(0.5, 5.0, 0.5, id="what-stays-stays"),
+    ],
+)
+def test_prefix_hits_are_taken_at_their_recent_low(catalog, now, waited_s, expected):
+    first = hit_ratio_after(catalog, Memory.empty(), 0.5, waited_s=5.0)
+    assert first.request.workloads.prefix_hit_ratio[0] == pytest.approx(0.5)
+    got = hit_ratio_after(catalog, first.memory, now, waited_s=waited_s)
+    assert got.request.workloads.prefix_hit_ratio[0] == pytest.approx(expected, abs=1e-3)
+
+
 def test_lengths_nobody_saw_are_marked_assumed(catalog):
     got = run(catalog, [replica(0, "a0", completion_rate_rps=0.0)])
     assert got.lengths_assumed.all()
