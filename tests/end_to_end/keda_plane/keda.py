@@ -51,6 +51,9 @@ class Keda:
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
+        # KEDA's programs look for their kinds once, and again only after ten seconds.
+        known = [*command[:-1], "wait", "--for=condition=Established", "--timeout=60s"]
+        subprocess.run([*known, "crd", "scaledobjects.keda.sh", "scaledjobs.keda.sh"], check=True)
 
     async def start(self, kube: Kube) -> None:
         """Start both programs, with the rights of KEDA's service account."""
