@@ -114,7 +114,7 @@ SERIES = "series: {namespace: default, model_name: m}"
 def settings_of(url: str, *, variant: str = SERIES, source: str = "", top: str = "") -> Settings:
     return parse_settings(
         f"""
-sources: {{prometheus: {{url: "{url}", timeout_s: 0.4, window_s: 60{source}}}}}
+sources: {{prometheus: {{url: "{url}", timeout_s: 1.5, window_s: 60{source}}}}}
 models: {{m: {{{top}}}}}
 variants: [{{name: a, model: m, accelerator: H100, {variant}}}]
 """
