@@ -111,6 +111,11 @@ class Reader:
         """Return the smallest count that was read since a moment."""
         return min(count for read_s, count in self.counts if read_s >= after_s)
 
+    def failures_but_at(self, killed_s: float) -> list[str]:
+        """Return the failures but of what a replica was answering when it was killed."""
+        at_s = [(float(each.partition(" ")[0]), each) for each in self.failures]
+        return [each for when_s, each in at_s if not 0.0 <= when_s - killed_s <= 0.5]
+
     async def _run(self) -> None:
         while True:
             try:

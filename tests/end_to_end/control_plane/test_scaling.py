@@ -44,6 +44,7 @@ async def test_one_more_than_twelve_is_acted_on(
             await stage.settled("chat", tolerance=settings["hpa_tolerance"])
             after = seen.replicas("chat")
         await stage.measure(outcome, after_s=changed_s, variant="chat")
-        assert after == seen.decision("chat"), "HPA has what was decided"
+        apart = abs(after - seen.decision("chat"))
+        assert apart <= settings["hpa_tolerance"] * after, "HPA has what was decided"
         assert after > before * (1.0 if tolerance else 1.1)
         assert outcome.failures == []
