@@ -296,7 +296,9 @@ def _varied(results: Results, title: str, variations: Mapping[str, object], abou
                 f"{min(b['worst_5_min'] for _, b in pairs):.0%} |"
             )
     lines = [f"## {title}\n", about + "\n", *rows, ""]
-    if title.startswith("4"):
+    if len(rows) == 2:
+        lines.append("- not run")
+    elif title.startswith("4"):
         lines.append(_claim(worst >= -0.02, f"the largest fall is {-100.0 * worst:.1f} points"))
     return "\n".join([*lines, "`python -m bench.proof --only robustness --only ablation`"])
 
