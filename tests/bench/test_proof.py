@@ -95,4 +95,4 @@ def test_who_is_better_and_cheaper_is_named(store):
 def test_without_any_run_the_page_claims_nothing(store):
     text = page(store, [Cell(scenario=PAPER, policy="wva", seeds=(1,))])
     assert "0 of 1 runs" in text
-    assert "*holds*" not in text
+    assert "- *holds*" not in text
