@@ -96,9 +96,10 @@ def guard(
     """Return `desired` with the brakes applied.
 
     `complete` says whose readings are, `rolling` whose pods are being replaced, `reachable`
-    how many replicas can be had where some can't start (-1: nothing says). What can't start
-    carries nothing, so that no brake keeps it. `cold_start_s` is declared or learned, as the
-    plan was made with.
+    how many replicas can be had where some can't start (-1: nothing says). Beside replicas
+    that serve, what can't start carries nothing, so that no brake keeps it; where none serves
+    nothing is known, and all are kept. `cold_start_s` is declared or learned, as the plan was
+    made with.
     """
     brakes = catalog.settings.brakes
     state = _aligned(state, catalog.variant_names)
@@ -112,7 +113,8 @@ def guard(
     result, brake = desired.copy(), np.zeros(len(desired), dtype=np.int64)
     kept = current
     if reachable is not None:
-        kept = np.where(reachable >= 0, np.minimum(current, reachable), current)
+        # One above those that serve: 1 where none does.
+        kept = np.where(reachable > 1, np.minimum(current, reachable), current)
     _hold(result, brake, ~warm & (result < kept), kept, Brake.WARM_UP)
     if rolling is not None:
         _hold(result, brake, rolling & (result < current), current, Brake.ROLLOUT)

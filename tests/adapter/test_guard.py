@@ -74,22 +74,27 @@ def test_nothing_falls_while_pods_are_being_replaced():
     assert held.brake.tolist() == [Brake.ROLLOUT, Brake.NONE]
 
 
-@pytest.mark.parametrize("brakes", ["warm_up_s: 600", "warm_up_s: 0"], ids=["beginner", "warm"])
-def test_no_brake_keeps_replicas_that_cannot_start(brakes):
-    cat = catalog(brakes, count=3)
+@pytest.mark.parametrize(
+    ("reachable", "expected"),
+    [
+        pytest.param(3, 3, id="two-serve"),
+        pytest.param(1, 9, id="none-serves"),
+        pytest.param(-1, 9, id="nothing-says"),
+    ],
+)
+def test_no_brake_keeps_replicas_that_cannot_start_beside_those_that_serve(reachable, expected):
+    cat = catalog("warm_up_s: 600")
     held = guard(
         GuardState.empty(),
-        desired=np.array([2, 1, 1]),
-        current=np.array([9, 9, 4]),
-        complete=np.full(3, True),
-        cold_start_s=np.full(3, 100.0),
+        desired=np.array([1]),
+        current=np.array([9]),
+        complete=np.array([True]),
+        cold_start_s=np.array([100.0]),
         catalog=cat,
         now_s=0.0,
-        reachable=np.array([2, 3, -1]),
+        reachable=np.array([reachable]),
     )
-    assert held.desired.tolist()[0] == 2
-    assert held.desired.tolist()[1] <= 3
-    assert held.desired.tolist()[2] >= 3
+    assert held.desired.tolist() == [expected]
 
 
 @pytest.mark.parametrize(
