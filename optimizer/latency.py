@@ -28,9 +28,9 @@ from .validate import check_bounds, check_percentile, check_rate, known_rows
 
 __all__ = ["Block", "Latencies", "Prediction", "blocks", "latencies", "predict"]
 
-# States of one block of variants (1 MiB per table): they stay in cache, and a block is
-# large enough that the interpreter's share of the time is small.
-_BLOCK_STATES = 1 << 17
+# States of one block of variants (1 MiB per table in half width): tables stay in cache, and a
+# block is large enough that the interpreter's share of the time is small.
+_BLOCK_STATES = 1 << 18
 # Rates below this share of the full rate have the latencies of an idle replica.
 _LEAST_UTILIZATION = 1e-6
 

@@ -273,8 +273,11 @@ def _ttft_excess(found: Latencies, target_s: FloatArray, ratio: FloatArray) -> F
 
 
 def _itl_excess(found: Latencies, target_s: FloatArray, ratio: FloatArray) -> FloatArray:
-    percentile = found.itl.quantile(np.where(ratio == 0.0, 0.5, ratio))
-    return np.log(np.where(ratio == 0.0, found.itl.mean_s, percentile)) - np.log(target_s)
+    of_mean = ratio == 0.0
+    gap_s = found.itl.quantile(np.where(of_mean, 0.5, ratio))
+    if of_mean.any():
+        gap_s = np.where(of_mean, found.itl.mean_s, gap_s)
+    return np.log(gap_s) - np.log(target_s)
 
 
 def _sizing(

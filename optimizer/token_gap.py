@@ -25,17 +25,24 @@ class TokenGap:
 
     Attributes
     ----------
-    mean_s : ndarray
-        Over requests. [s]
+    uncut_mean_s : ndarray
+        Over requests, were there no longest gap. [s]
     least_s, most_s : ndarray
         No gap is shorter, or longer: a step takes no more prompts than its budget. [s]
     distribution : ShiftedLognormal
     """
 
-    mean_s: FloatArray
+    uncut_mean_s: FloatArray
     least_s: FloatArray
     most_s: FloatArray
     distribution: ShiftedLognormal
+
+    @property
+    def mean_s(self) -> FloatArray:
+        """Over requests. [s]"""
+        bounded = np.isfinite(self.most_s)
+        beyond = self.distribution.mean_above(np.where(bounded, self.most_s, 0.0))
+        return np.where(bounded, self.uncut_mean_s - beyond, self.uncut_mean_s)
 
     def quantile(self, probability: FloatArray) -> FloatArray:
         """Return the gap that this share of requests stays within, shape (V,). [s]"""
@@ -90,16 +97,14 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     third = level3 * averaging**2 + noise3 * per_gap2
     # A replica with one request at a time has no variance; a hair keeps the form.
     least = (1e-6 * mean) ** 2
-    distribution = ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third)
     # Of a full batch, and the whole budget: a bound that load doesn't move.
     tokens_s = load.budget_s + stationary.mean_in_service * work.prompt_token_s
     most = load.full_step_s * (1.0 - load.full_prompt_share) + tokens_s
-    beyond = distribution.mean_above(np.where(np.isfinite(most), most, 0.0))
     return TokenGap(
-        mean_s=np.where(np.isfinite(most), mean - beyond, mean),
+        uncut_mean_s=mean,
         least_s=base,
         most_s=most,
-        distribution=distribution,
+        distribution=ShiftedLognormal.from_cumulants(mean, np.maximum(variance, least), third),
     )
 
 
