@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from .engines import variant
+from .kube_api import eventually
 from .outcomes import Outcome
 from .prometheus_server import PrometheusServer
 from .stage import World, new_namespace, staged
@@ -27,6 +28,8 @@ async def test_engines_are_read_through_prometheus(world: World, outcome: Outcom
             source = {"url": server.url, "timeout_s": 1, "window_s": 15}
             stage.adapter.settings |= {"sources": {"prometheus": source}, "variants": [own]}
             await stage.adapter.start()
+            # Until Prometheus has scraped, nothing is known and reads are refused.
+            await eventually(stage.metric, within_s=60, what="a first decision")
             await stage.follow()
             stage.engines.set_rate(14.0)
             await stage.settled("chat", lambda count: count >= 4)
