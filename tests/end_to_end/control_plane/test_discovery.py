@@ -1,6 +1,9 @@
 """What the cluster's own objects are enough for: no variant is in the adapter's settings."""
 
+import asyncio
 from typing import Any
+
+from adapter.announce.announcer import ROUND_S
 
 from .engines import PROFILE, variant
 from .kube_api import eventually
@@ -58,6 +61,7 @@ async def test_a_declared_variant_follows_its_load(world: World, outcome: Outcom
         await annotate(stage, **{"wva.llm-d.ai/accelerator": "H100"})
         await stage.replicas("chat", 1)
         await stage.decision("chat", 1, within_s=60)
+        await asyncio.sleep(2.0 * ROUND_S)  # changes are told between one round and the next
         changed_s = stage.engines.set_rate(14.0)
         # No cold start is declared, so that more is held ready for the growth that was seen.
         up = await stage.settled("chat", lambda count: count >= 3)
