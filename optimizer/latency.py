@@ -229,13 +229,14 @@ def _predict(
     ratio = np.where(means, 0.5, percentile_ratio)
     decodes = block.states.work.decode_steps > 0.0
     ttft = np.where(means, found.ttft.mean_s, found.ttft.quantile(ratio))
-    itl = np.where(means, found.itl.mean_s, found.itl.quantile(ratio))
+    itl_mean = found.itl.mean_s
+    itl = np.where(means, itl_mean, found.itl.quantile(ratio))
     held = stationary.mean_in_service * block.context_tokens
     utilization = arrival_rate_rps / replica.full_rate_rps
     return Prediction(
         ttft_mean_s=found.ttft.mean_s + block.ttft_constant_s,
         ttft_s=ttft + block.ttft_constant_s,
-        itl_mean_s=np.where(decodes, found.itl.mean_s, 0.0),
+        itl_mean_s=np.where(decodes, itl_mean, 0.0),
         itl_s=np.where(decodes, itl, 0.0),
         throughput_rps=np.minimum(stationary.throughput_rps, arrival_rate_rps),
         utilization=utilization,

@@ -3,9 +3,7 @@
 Workers get names and make the rest themselves: policies aren't data.
 """
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +15,7 @@ from simulator.scenario import Scenario
 from simulator.summary import Summary, summarize
 from simulator.world import World
 
+from .in_processes import completed
 from .replay_settings import replay_settings
 from .replay_wva import wva_policy
 
@@ -97,21 +96,10 @@ def run_jobs(
 ) -> list[Summary]:
     """Run all jobs and return their summaries in the order of the jobs."""
     summaries: dict[int, Summary] = {}
-    for at, summary in _completed(jobs, workers):
+    for at, summary in completed(run_job, jobs, workers):
         summaries[at] = summary
         done(summary)
     return [summaries[at] for at in range(len(jobs))]
-
-
-def _completed(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Summary]]:
-    if workers <= 1 or len(jobs) == 1:
-        yield from ((at, run_job(job)) for at, job in enumerate(jobs))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(run_job, job): at for at, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
 
 
 def run_job(job: Job) -> Summary:

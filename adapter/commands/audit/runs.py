@@ -1,8 +1,6 @@
 """The runs of an audit, each in a process of its own: what was, what is today, and WVA."""
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,6 +10,7 @@ from simulator.closed_loop import PolicyFactory, play
 from simulator.scenario import Scenario
 from simulator.summary import Summary, summarize
 
+from ..in_processes import completed
 from ..replay_settings import replay_settings
 from ..replay_wva import wva_policy
 from .own_hpa import OwnHpa
@@ -90,24 +89,13 @@ def run_audit_jobs(
 ) -> dict[str, tuple[AuditRun, ...]]:
     """Run them and return the runs of each policy, in the order of the jobs."""
     runs: dict[int, AuditRun] = {}
-    for at, run in _completed(jobs, workers):
+    for at, run in completed(run_audit_job, jobs, workers):
         runs[at] = run
         done()
     found: dict[str, tuple[AuditRun, ...]] = {}
     for at, job in enumerate(jobs):
         found[job.policy] = (*found.get(job.policy, ()), runs[at])
     return found
-
-
-def _completed(jobs: Sequence[AuditJob], workers: int) -> Iterator[tuple[int, AuditRun]]:
-    if workers <= 1 or len(jobs) == 1:
-        yield from ((at, run_audit_job(job)) for at, job in enumerate(jobs))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(run_audit_job, job): at for at, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
 
 
 def run_audit_job(job: AuditJob) -> AuditRun:
