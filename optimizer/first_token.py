@@ -27,7 +27,7 @@ __all__ = ["FirstToken", "Load", "first_token"]
 
 # Largest share of the time that prompts take: beyond it their queue has no steady state.
 _LARGEST_SHARE = 0.98
-_QUANTILE_TOLERANCE = 1e-5
+_QUANTILE_TOLERANCE = 1e-7
 # Least wait, in steps, of the few that wait: a mean that must not be zero.
 _LEAST_WAIT = 1e-3
 # A share of waiting requests below this is rounding.

@@ -15,7 +15,7 @@ from .step_law import POISSON, Load, design, parameters_of
 
 __all__ = ["at_concurrency", "at_rate", "step_at_rate"]
 
-_ITERATIONS = 60
+_ITERATIONS = 120
 # Beyond this share of the step time spent on what arrives in it, no steady state exists;
 # the step time is extended linearly from there, so that fits and searches stay finite.
 _LARGEST_SHARE = 0.98
