@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - a script, not a package
 """Build the documentation: `make docs`.
 
-1. settings.md gets the keys, types and defaults that adapter/config.py has now.
+1. settings.md gets the keys, types and defaults that adapter/config has now.
 2. Every link between the pages and to files of the project must lead somewhere.
 3. The pages become HTML in site/, readable without a server or a network.
 """

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - part of a script, not a package
-"""The tables of settings.md: what adapter/config.py accepts, kept in step with the page.
+"""The tables of settings.md: what adapter/config accepts, kept in step with the page.
 
 Key, type and default of every row come from the code; the meanings, which a person
 writes, stay. A key without a meaning is a fault.
