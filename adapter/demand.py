@@ -5,7 +5,7 @@ would say that all is well. So demand is counted where requests arrive, or by th
 left, plus what has piled up, plus what was turned away before it could pile up.
 
 An engine's own arrival counter comes first; else it is completions + change of requests in
-flight + rejections. What a router or gateway counts comes before both (see analyze.py).
+flight + rejections. What a router or gateway counts comes before both (see model_demand.py).
 """
 
 import numpy as np

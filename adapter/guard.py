@@ -12,13 +12,12 @@ In this order:
    taken away for it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 
-from optimizer import BoolArray, FloatArray, IntArray
+from optimizer import BoolArray, FloatArray, IntArray, aligned, rows_of
 
 from .catalog import Catalog
 from .config import Brakes
@@ -176,14 +175,13 @@ def _cheapest_first(where: BoolArray, cost: FloatArray) -> list[int]:
 def _aligned(state: GuardState, names: tuple[str, ...]) -> GuardState:
     if state.names == names:
         return state
-    row: Mapping[str, int] = {name: i for i, name in enumerate(state.names)}
-    rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
-    known = rows >= 0
-    counts = np.full((len(names), state.counts.shape[1]), -1, dtype=np.int64)
-    counts[known] = state.counts[rows[known]]
-    complete_s = np.zeros(len(names))
-    complete_s[known] = state.complete_s[rows[known]]
-    return GuardState(names=names, times_s=state.times_s, counts=counts, complete_s=complete_s)
+    rows = rows_of(names, state.names)
+    return replace(
+        state,
+        names=names,
+        counts=aligned(state.counts, rows, absent=-1),
+        complete_s=aligned(state.complete_s, rows, absent=0.0),
+    )
 
 
 def _remember(

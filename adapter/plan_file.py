@@ -6,34 +6,21 @@ requests are. What-ifs change it before it is checked, so that they are checked 
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from optimizer import (
-    EngineLimits,
-    FloatArray,
-    ModelTable,
-    Observations,
-    PlanRequest,
-    PlanState,
-    Policy,
-    ReplicaTable,
-    VariantTable,
-    Workloads,
-)
+from optimizer import FloatArray, ModelTable, PlanRequest, Policy, Workloads
 
 from .catalog import Catalog, build_catalog
 from .config import parse_settings
 from .errors import ConfigError
+from .question import build_question
 
 __all__ = ["ModelDemand", "build_request", "parse_plan_file"]
-
-DEFAULT_MAX_BATCH_SIZE = 256.0
-DEFAULT_MAX_BATCHED_TOKENS = 8192.0
-QUEUE_PER_SLOT = 10.0
 
 Tokens = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 
@@ -178,67 +165,19 @@ def build_request(
 ) -> PlanRequest:
     """Return the question: nothing runs yet but the lower bounds, all demand is steady."""
     asked = [demand.get(key.model, ModelDemand(arrival_rate_rps=0.0)) for key in catalog.models]
-    count, model = len(catalog.variants), catalog.variant_model
-    # Nothing is known of engines here: a profile that was guessed is all there is.
-    batch = np.where(
-        np.isfinite(catalog.max_batch_size), catalog.max_batch_size, DEFAULT_MAX_BATCH_SIZE
-    )
-    queue = np.where(
-        np.isfinite(catalog.max_queue_size), catalog.max_queue_size, batch * QUEUE_PER_SLOT
-    )
-    none = np.zeros(count, dtype=np.bool_)
-    unread = np.full(count, np.nan)
-    return PlanRequest(
-        now_s=0.0,
-        variant_names=catalog.variant_names,
-        model_names=catalog.model_names,
-        variants=VariantTable(
-            model=model,
-            cost_per_hour=catalog.cost_per_hour,
-            power_idle_w=catalog.power_idle_w,
-            power_full_w=catalog.power_full_w,
-            min_replicas=catalog.min_replicas,
-            max_replicas=catalog.max_replicas,
-            current_replicas=catalog.min_replicas,
-            ready_replicas=catalog.min_replicas,
-            partial=none,
-            blind=none,
-            paper_law=none,
-            trust=catalog.profile_trust,
-            cold_start_s=catalog.cold_start_s,
+    waiting = np.array([d.backlog_requests for d in asked], dtype=np.float64)
+    question = build_question(
+        catalog,
+        models=ModelTable.of(
+            _steady_rps(catalog, asked),
+            router_queue_requests=np.where(catalog.supply.offline, 0.0, waiting),
         ),
-        models=ModelTable(
-            arrival_rate_rps=_steady_rps(catalog, asked),
-            router_queue_requests=np.where(
-                catalog.supply.offline, 0.0, np.array([d.backlog_requests for d in asked])
-            ),
-            warm_replicas=np.zeros(len(asked)),
-            warm_ratio=np.zeros(len(asked)),
-        ),
-        replicas=ReplicaTable(
-            variant=np.empty(0, dtype=np.int64),
-            **{n: np.empty(0) for n in ReplicaTable.__dataclass_fields__ if n != "variant"},
-        ),
-        profiles=catalog.profiles,
-        limits=EngineLimits(
-            max_batch_size=np.round(batch).astype(np.int64),
-            max_queue_size=np.round(queue).astype(np.int64),
-            kv_capacity_tokens=np.where(
-                np.isfinite(catalog.kv_capacity_tokens), catalog.kv_capacity_tokens, np.inf
-            ),
-            max_batched_tokens=np.where(
-                np.isfinite(catalog.max_batched_tokens),
-                catalog.max_batched_tokens,
-                DEFAULT_MAX_BATCHED_TOKENS,
-            ),
-        ),
-        workloads=_workloads([asked[row] for row in model]),
-        slo=catalog.slo,
-        observations=Observations(**dict.fromkeys(Observations.__dataclass_fields__, unread)),
+        workloads=_workloads([asked[row] for row in catalog.variant_model]),
         policy=policy,
-        state=PlanState.empty(),
-        supply=catalog.supply,
     )
+    # The published law reads engines' queues: here there are none.
+    lawless = np.zeros(len(catalog.variants), dtype=np.bool_)
+    return replace(question, variants=replace(question.variants, paper_law=lawless))
 
 
 def _steady_rps(catalog: Catalog, asked: Sequence[ModelDemand]) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from optimizer import BoolArray, FloatArray
+from optimizer import BoolArray, FloatArray, aligned, rows_of
 
 from .records import Publication
 
@@ -42,20 +42,13 @@ class Resume:
         """Return the rows of `names`; a variant that wasn't there has nothing to keep."""
         if names == self.names:
             return self
-        row = {name: i for i, name in enumerate(self.names)}
-        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
-
-        def taken(column: FloatArray, absent: float) -> FloatArray:
-            result = np.full(len(rows), absent)
-            result[rows >= 0] = column[rows[rows >= 0]]
-            return result
-
+        rows = rows_of(names, self.names)
         return replace(
             self,
             names=names,
-            published=taken(self.published, 0.0),
-            watched_s=taken(self.watched_s, 0.0),
-            read_s=taken(self.read_s, -np.inf),
+            published=aligned(self.published, rows, absent=0.0),
+            watched_s=aligned(self.watched_s, rows, absent=0.0),
+            read_s=aligned(self.read_s, rows, absent=-np.inf),
         )
 
     def reading_age_s(self, age_s: FloatArray, now_s: float) -> FloatArray:

@@ -3,16 +3,7 @@
 Functions on frozen records; no I/O, no clock, no environment, no randomness, no logging.
 """
 
-from .decision import (
-    Binding,
-    ModelTable,
-    Plan,
-    PlanRequest,
-    PlanState,
-    Policy,
-    ReplicaTable,
-    VariantTable,
-)
+from .decision import Binding, Plan, PlanRequest, PlanState, Policy
 from .domain import (
     BoolArray,
     EngineLimits,
@@ -22,6 +13,8 @@ from .domain import (
     SloTargets,
     Trust,
     Workloads,
+    aligned,
+    rows_of,
 )
 from .errors import IdentifiabilityError, InvalidInputError, OptimizerError
 from .estimator_state import Observations
@@ -30,6 +23,7 @@ from .priors import prior_kv_capacity_tokens, prior_profiles
 from .published import seed_profiles
 from .recall import Recall
 from .supply import Supply, Uses
+from .tables import ModelTable, ReplicaTable, VariantTable
 
 __all__ = [
     "Binding",
@@ -55,8 +49,10 @@ __all__ = [
     "Uses",
     "VariantTable",
     "Workloads",
+    "aligned",
     "plan",
     "prior_kv_capacity_tokens",
     "prior_profiles",
+    "rows_of",
     "seed_profiles",
 ]

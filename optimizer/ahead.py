@@ -10,7 +10,7 @@ import numpy as np
 
 from .cold_start import ColdStartState, cold_start_s, observe_starts
 from .decision import PlanRequest
-from .domain import BoolArray, FloatArray, IntArray
+from .domain import BoolArray, FloatArray, IntArray, aligned, rows_of
 from .forecast import Outlook, observe, outlook
 from .forecast_state import BUCKET_S, ForecastState
 from .surge import surging_rate_rps
@@ -167,10 +167,7 @@ def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -
     Where a replica is silent, demand moves for reasons of its own: no rise is read into it.
     """
     state, rate = request.state, request.models.arrival_rate_rps
-    row = {name: i for i, name in enumerate(state.model_names)}
-    rows = np.array([row.get(name, -1) for name in request.model_names], dtype=np.int64)
-    before = np.full(len(rows), np.nan)
-    before[rows >= 0] = state.offered_rps[rows[rows >= 0]]
+    before = aligned(state.offered_rps, rows_of(request.model_names, state.model_names))
     surging = surging_rate_rps(
         rate,
         np.where(partial, np.nan, before),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .domain import FloatArray, IntArray
+from .domain import FloatArray, IntArray, rows_of
 
 __all__ = ["ColdStartState", "cold_start_s", "observe_starts"]
 
@@ -59,8 +59,7 @@ class ColdStartState:
         if names == self.names:
             return self
         fresh = self.empty(names)
-        row = {name: i for i, name in enumerate(self.names)}
-        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
+        rows = rows_of(names, self.names)
         for name in self.__slots__[1:]:
             getattr(fresh, name)[rows >= 0] = getattr(self, name)[rows[rows >= 0]]
         return fresh

@@ -13,28 +13,27 @@ import numpy as np
 from .cold_start import ColdStartState
 from .domain import (
     BoolArray,
-    Columns,
     EngineLimits,
     FloatArray,
     IntArray,
     ServiceProfiles,
     SloTargets,
     Workloads,
+    aligned,
+    rows_of,
 )
 from .estimator_state import EstimatorState, Observations
 from .forecast_state import ForecastState
 from .recall import Recall
 from .supply import Supply
+from .tables import ModelTable, ReplicaTable, VariantTable
 
 __all__ = [
     "Binding",
-    "ModelTable",
     "Plan",
     "PlanRequest",
     "PlanState",
     "Policy",
-    "ReplicaTable",
-    "VariantTable",
 ]
 
 
@@ -101,46 +100,6 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class VariantTable(Columns):
-    """One row per variant; `model` is its row in the ModelTable."""
-
-    model: IntArray
-    cost_per_hour: FloatArray  # of one replica
-    power_idle_w: FloatArray  # of one replica; NaN unknown
-    power_full_w: FloatArray
-    min_replicas: IntArray
-    max_replicas: IntArray
-    current_replicas: IntArray  # asked of the scale target, starting ones included
-    ready_replicas: IntArray
-    partial: BoolArray  # a ready replica is silent
-    blind: BoolArray  # nothing usable was read
-    paper_law: BoolArray  # decided by the paper's saturation law instead of the model
-    trust: IntArray  # of the profile, see domain.Trust
-    cold_start_s: FloatArray  # declared or measured; NaN: neither
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ModelTable(Columns):
-    """One row per model: its offered arrival rate (NaN: unknown) and router queue."""
-
-    arrival_rate_rps: FloatArray
-    router_queue_requests: FloatArray  # 0 where there is no router to ask
-    warm_replicas: FloatArray  # to be ready without demand
-    warm_ratio: FloatArray  # share of demand's need to be ready on top
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReplicaTable(Columns):
-    """One row per ready replica that reported; `variant` is its row in the VariantTable."""
-
-    variant: IntArray
-    running_requests: FloatArray
-    waiting_requests: FloatArray
-    kv_usage_ratio: FloatArray
-    kv_capacity_tokens: FloatArray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanState:
     """What one plan hands to the next.
 
@@ -189,13 +148,9 @@ class PlanState:
 
     def recalled(self, column: FloatArray, variant_names: tuple[str, ...]) -> FloatArray:
         """Return a column over variants in the order of `variant_names`; NaN: new ones."""
-        found = np.full(len(variant_names), np.nan)
         if len(column) != len(self.variant_names):
-            return found
-        row = {name: i for i, name in enumerate(self.variant_names)}
-        rows = np.array([row.get(name, -1) for name in variant_names], dtype=np.int64)
-        found[rows >= 0] = column[rows[rows >= 0]]
-        return found
+            return np.full(len(variant_names), np.nan)
+        return aligned(column, rows_of(variant_names, self.variant_names))
 
     @classmethod
     def empty(cls) -> "PlanState":
@@ -223,19 +178,19 @@ class PlanRequest:
     where nothing shows it.
     """
 
-    now_s: float
     variant_names: tuple[str, ...]
     model_names: tuple[str, ...]
     variants: VariantTable
     models: ModelTable
-    replicas: ReplicaTable
     profiles: ServiceProfiles
     limits: EngineLimits
     workloads: Workloads
     slo: SloTargets
     observations: Observations
     policy: Policy
-    state: PlanState
+    replicas: ReplicaTable = field(default_factory=ReplicaTable.none)
+    state: PlanState = field(default_factory=PlanState.empty)
+    now_s: float = 0.0
     now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
     supply: Supply | None = None  # None: nothing runs out, and nobody comes first
     recall: Recall = field(default_factory=Recall)  # of the last plan

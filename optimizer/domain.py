@@ -7,7 +7,7 @@ target" are +inf. Records with arrays are compared by identity (``eq=False``).
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ __all__ = [
     "SloTargets",
     "Trust",
     "Workloads",
+    "aligned",
     "rows_of",
 ]
 
@@ -33,6 +34,8 @@ FloatArray = NDArray[np.float64]
 HalfWidthArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 class Trust(IntEnum):
@@ -76,6 +79,13 @@ def rows_of(names: tuple[str, ...], known: tuple[str, ...]) -> IntArray:
         return np.arange(len(names))
     row = {name: i for i, name in enumerate(known)}
     return np.fromiter((row.get(name, -1) for name in names), dtype=np.int64, count=len(names))
+
+
+def aligned(column: NDArray[Kind], rows: IntArray, *, absent: float = np.nan) -> NDArray[Kind]:
+    """Return the `rows` of a column, as `rows_of` gives them; `absent` where there is none."""
+    result = np.full((len(rows), *column.shape[1:]), absent, dtype=column.dtype)
+    result[rows >= 0] = column[rows[rows >= 0]]
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

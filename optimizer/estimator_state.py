@@ -1,10 +1,10 @@
 """Records of the online estimator: what it reads, how it remembers, what it hands on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from .domain import Columns, FloatArray, IntArray
+from .domain import Columns, FloatArray, IntArray, rows_of
 from .profile_fit import FitStatus
 from .step_law import PARAMETERS
 
@@ -88,6 +88,11 @@ class Observations(Columns):
     prompt_tokens: FloatArray
     context_tokens: FloatArray
 
+    @classmethod
+    def none(cls, variants: int) -> "Observations":
+        """Return the record of variants of which nothing was observed."""
+        return cls(**{f.name: np.full(variants, np.nan) for f in fields(cls)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EstimatorState:
@@ -151,8 +156,7 @@ class EstimatorState:
         if names == self.names:
             return self
         fresh = self.empty(names, settings=settings)
-        row = {name: i for i, name in enumerate(self.names)}
-        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
+        rows = rows_of(names, self.names)
         if self.points.shape[1] != settings.slots:
             return fresh
         for name in self.__slots__[1:]:

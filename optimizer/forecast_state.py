@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from .domain import FloatArray
+from .domain import FloatArray, rows_of
 from .level import LevelState
 from .season import HOURS
 
@@ -101,8 +101,7 @@ class ForecastState:
         """Return the rows of `names`, new ones empty, forgetting all others."""
         if names == self.names:
             return self
-        row = {name: i for i, name in enumerate(self.names)}
-        rows = np.array([row.get(name, -1) for name in names], dtype=np.int64)
+        rows = rows_of(names, self.names)
         fresh = self.empty(names)
         for new, old in ((fresh, self), (fresh.level, self.level)):
             for field in fields(old):

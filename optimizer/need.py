@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .ahead import Ahead
-from .decision import ModelTable, PlanRequest
+from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
 from .overload import overload
 from .recall import Recalled, inputs_of, recalled
 from .saturation import Headroom, Stock, headroom
 from .sizing import Sizing, SizingStatus, largest_arrival_rate
 from .stabilization import DemandMemory, remember_demand
+from .tables import ModelTable
 
 __all__ = [
     "TRICKLE_RPS",

@@ -11,7 +11,7 @@ import numpy as np
 
 from .ahead import Ahead, look_ahead
 from .decision import Binding, Plan, PlanRequest, PlanState
-from .domain import BoolArray, FloatArray, IntArray
+from .domain import BoolArray, FloatArray, IntArray, aligned, rows_of
 from .estimator_state import EstimatorState
 from .latency import Prediction, predict
 from .learning import with_learned_profiles
@@ -208,11 +208,8 @@ def _by_the_paper(
 
 def _previous(request: PlanRequest) -> IntArray:
     """Return the last plan's counts for this request's variants, 0 for new ones."""
-    row = {name: i for i, name in enumerate(request.state.variant_names)}
-    rows = np.array([row.get(name, -1) for name in request.variant_names], dtype=np.int64)
-    result = np.zeros(len(rows), dtype=np.int64)
-    result[rows >= 0] = request.state.desired[rows[rows >= 0]]
-    return result
+    rows = rows_of(request.variant_names, request.state.variant_names)
+    return aligned(request.state.desired, rows, absent=0)
 
 
 def _shares(request: PlanRequest, counts: IntArray, rate_rps: FloatArray) -> FloatArray:

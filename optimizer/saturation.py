@@ -16,9 +16,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from .decision import ReplicaTable, VariantTable
 from .domain import BoolArray, Columns, FloatArray, IntArray
 from .errors import InvalidInputError
+from .tables import ReplicaTable, VariantTable
 
 __all__ = ["DEFAULT_LIMITS", "Headroom", "SaturationLimits", "Stock", "headroom"]
 

@@ -16,9 +16,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from .decision import ReplicaTable, VariantTable
 from .domain import BoolArray, Columns, FloatArray, IntArray
 from .saturation import DEFAULT_LIMITS, SaturationLimits
+from .tables import ReplicaTable, VariantTable
 
 __all__ = ["PaperPlan", "PaperReason", "SpareCapacity", "paper_targets", "spare_capacity"]
 

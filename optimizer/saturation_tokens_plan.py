@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .decision import VariantTable
 from .domain import Columns, FloatArray, IntArray
 from .saturation_tokens import DEFAULT_THRESHOLDS, TokenThresholds
+from .tables import VariantTable
 
 __all__ = ["TokenSignals", "replica_instances", "token_signals", "token_targets", "with_thresholds"]
 

@@ -21,8 +21,9 @@ from functools import partial
 import numpy as np
 
 from .allocation import cheapest_mix
-from .decision import Binding, PlanState, Policy, VariantTable
-from .domain import BoolArray, FloatArray, IntArray
+from .decision import Binding, PlanState, Policy
+from .domain import BoolArray, FloatArray, IntArray, rows_of
+from .tables import VariantTable
 
 __all__ = ["DemandMemory", "Settlement", "remember_demand", "settle"]
 
@@ -80,8 +81,7 @@ def remember_demand(
     width_s = float(kept_s.max(initial=policy.down_window_s)) / BUCKETS
     peaks = np.full((len(model_names), BUCKETS), np.nan)
     seen = np.full(len(model_names), now_s)
-    old_row = {name: row for row, name in enumerate(state.model_names)}
-    rows = np.array([old_row.get(name, -1) for name in model_names], dtype=np.int64)
+    rows = rows_of(model_names, state.model_names)
     known = rows >= 0
     if state.peaks_rps.shape[1] == BUCKETS:
         peaks[known] = state.peaks_rps[rows[known]]

@@ -17,7 +17,6 @@ from optimizer import (
     PlanState,
     Policy,
     ReplicaTable,
-    Trust,
     VariantTable,
     plan,
 )
@@ -117,14 +116,13 @@ class ClosedLoop:
         waiting = busy["mean_queue_length"] * self.random.exponential(1.0, count)
         waiting += (self.backlog / serving)[self.model]
         variant = np.repeat(np.arange(count), ready)
-        off = np.zeros(count, dtype=np.bool_)
         return PlanRequest(
             now_s=self.now_s,
             now_unix_s=1.7e9 + self.now_s,
             variant_names=tuple(f"v{i:03d}" for i in range(count)),
             model_names=tuple(f"m{i:03d}" for i in range(self.models)),
-            variants=VariantTable(
-                model=self.model,
+            variants=VariantTable.of(
+                self.model,
                 cost_per_hour=self.cost,
                 power_idle_w=np.ones(count),
                 power_full_w=np.ones(count),
@@ -132,18 +130,9 @@ class ClosedLoop:
                 max_replicas=self.most,
                 current_replicas=self.current,
                 ready_replicas=ready,
-                partial=off,
-                blind=off,
-                paper_law=off,
-                trust=np.full(count, int(Trust.GIVEN)),
                 cold_start_s=np.full(count, self.cold_start_s),
             ),
-            models=ModelTable(
-                arrival_rate_rps=rate,
-                router_queue_requests=np.zeros(self.models),
-                warm_replicas=np.zeros(self.models),
-                warm_ratio=np.zeros(self.models),
-            ),
+            models=ModelTable.of(rate),
             replicas=ReplicaTable(
                 variant=variant,
                 running_requests=self.random.poisson(busy["mean_in_service"][variant]).astype(
@@ -157,9 +146,7 @@ class ClosedLoop:
             limits=self.engines.limits,
             workloads=self.engines.workloads,
             slo=self.slo,
-            observations=Observations(
-                **{name: np.full(count, np.nan) for name in Observations.__dataclass_fields__}
-            ),
+            observations=Observations.none(count),
             policy=Policy(observation_window_s=self.window_s, **self.policy),
             state=self.state,
         )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.decision import ReplicaTable, VariantTable
+from optimizer import ReplicaTable, VariantTable
 from optimizer.errors import InvalidInputError
 from optimizer.saturation import SaturationLimits, Stock, headroom
 

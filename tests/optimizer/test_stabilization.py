@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from optimizer.decision import Binding, PlanState, Policy, VariantTable
+from optimizer import Binding, PlanState, Policy, VariantTable
 from optimizer.estimator_state import EstimatorState
 from optimizer.stabilization import remember_demand, settle
 
