@@ -160,6 +160,10 @@ class World:
         """Return a variant's pods that take requests, the oldest first."""
         return [p for p in self.pods if p.variant == variant and p.state is PodState.READY]
 
+    def rolling(self, variant: int) -> bool:
+        """Return whether a variant's pods are being replaced by a new version."""
+        return variant in self._rollouts
+
     def scrape_fails(self) -> bool:
         """Draw whether one scrape fails now."""
         return bool(self.scrape_loss_ratio) and bool(self._random.random() < self.scrape_loss_ratio)

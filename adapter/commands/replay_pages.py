@@ -128,5 +128,6 @@ class PodPages:
                 for pod in pods
             ),
             current=world.wanted.copy(),
-            ready=np.array(ready, dtype=np.int64),
+            # Pods beside those that are wanted, as in a rollout, are no capacity.
+            ready=np.minimum(np.array(ready, dtype=np.int64), world.wanted),
         )

@@ -33,6 +33,7 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
                 name: {
                     "cost_per_hour": kind.cost_per_hour,
                     "power_w": {"idle": kind.idle_w, "full": kind.full_w},
+                    "count": _count(scenario, name),
                 }
                 for name, kind in scenario.accelerators.items()
             },
@@ -74,6 +75,12 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
             ],
         }
     )
+
+
+def _count(scenario: Scenario, accelerator: str) -> int | None:
+    """Return how many accelerators of a type its nodes have; None: nodes may be added."""
+    nodes = [node for node in scenario.nodes if node.accelerator == accelerator]
+    return sum(node.count * node.accelerators for node in nodes) if nodes else None
 
 
 def _profile(spec: ProfileSpec, factor: float) -> dict[str, Any]:

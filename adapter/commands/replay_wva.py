@@ -30,6 +30,7 @@ from simulator.policies.hpa_loop import SYNC_S, HpaLoop, hpa_specs
 from simulator.policies.timetable import Timetable
 from simulator.world import World
 
+from .replay_circumstances import circumstances_of
 from .replay_pages import PodPages
 
 __all__ = ["Adapter", "wva_policy"]
@@ -88,6 +89,7 @@ class Adapter:
             current_replicas=view.current_replicas,
             ready_replicas=view.ready_replicas,
             dialect=view.dialect,
+            circumstances=circumstances_of(world, self.settings),
         )
 
     def desired(self, now_s: float) -> list[float | None]:

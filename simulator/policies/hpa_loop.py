@@ -18,7 +18,11 @@ Signal: TypeAlias = Callable[[World], Sequence[float | None]]
 
 
 def hpa_specs(world: World, behavior: Behavior | None, *, zero: bool = False) -> list[HpaSpec]:
-    """Return one HPA per variant with the scenario's bounds; a minimum of 0 only if `zero`."""
+    """Return one HPA per variant with the scenario's bounds; a minimum of 0 only if `zero`.
+
+    With a minimum of 0 (feature gate HPAScaleToZero, on from Kubernetes 1.37) an external
+    metric above 0 wakes a variant at the next sync.
+    """
     return [
         HpaSpec(
             min_replicas=spec.min_replicas if zero else max(spec.min_replicas, 1),
@@ -45,8 +49,7 @@ class HpaLoop:
             wanted = int(world.wanted[row])
             if wanted == 0 and spec.min_replicas > 0:
                 world.scale(row, spec.min_replicas)  # who runs on HPA alone starts with some
-            if wanted == 0:
-                continue  # a metric wakes nothing: that is KEDA's activation
+                continue
             there = world.count(row, PodState.PENDING, PodState.STARTING, PodState.READY)
             decision = decide(
                 states[row],
