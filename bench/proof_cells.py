@@ -17,8 +17,9 @@ from adapter.commands.replay_settings import replay_settings
 from adapter.commands.replay_wva import wva_policy
 from adapter.config import Settings
 from simulator.closed_loop import play
+from simulator.cluster_spec import Event
 from simulator.policies.table import GRIDS
-from simulator.scenario import Event, Scenario, load_scenario
+from simulator.scenario import Scenario, load_scenario
 from simulator.summary import summarize
 
 __all__ = ["ABLATIONS", "ROBUSTNESS", "Cell", "Store", "code_sha256", "run_cell"]

@@ -10,7 +10,7 @@ import numpy as np
 from optimizer import FloatArray, IntArray
 
 from .demand import with_lengths
-from .scenario import ClientSpec, PhaseSpec
+from .demand_spec import ClientSpec, PhaseSpec
 from .service import Service
 from .state import FINISHED, RUNNING
 from .workload import Requests

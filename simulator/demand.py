@@ -13,7 +13,7 @@ import numpy as np
 from optimizer import FloatArray
 from optimizer.errors import InvalidInputError
 
-from .scenario import LengthSpec, PhaseSpec, RateSpec, WorkloadSpec
+from .demand_spec import LengthSpec, PhaseSpec, RateSpec, WorkloadSpec
 from .trace import read_trace
 from .workload import Lengths, Requests
 

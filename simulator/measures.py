@@ -9,7 +9,7 @@ import numpy as np
 from optimizer import BoolArray, FloatArray
 
 from .closed_loop import Run
-from .scenario import ModelSpec
+from .demand_spec import ModelSpec
 from .service import Outcomes
 
 __all__ = ["INTERVAL_95", "MEASURES", "Interval", "interval", "measure", "met"]

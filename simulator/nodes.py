@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .scenario import NodeSpec
+from .cluster_spec import NodeSpec
 
 __all__ = ["Nodes"]
 

@@ -10,8 +10,9 @@ from functools import cache
 import numpy as np
 
 from .demand import lengths_of
+from .demand_spec import ModelSpec, PhaseSpec
 from .engine import EngineSpec, simulate
-from .scenario import ModelSpec, PhaseSpec, Scenario
+from .scenario import Scenario
 
 __all__ = ["capacity_rps", "variant_capacity_rps"]
 

@@ -16,10 +16,11 @@ from optimizer import IntArray
 from optimizer.errors import InvalidInputError
 
 from .clients import Clients
+from .cluster_spec import Event, VariantSpec
 from .demand import Demand, draw_demand
 from .nodes import NOWHERE, Nodes
 from .pod import Pod, PodEngine, PodState
-from .scenario import Event, Scenario, VariantSpec
+from .scenario import Scenario
 from .service import Service
 
 __all__ = ["Action", "Sample", "World"]

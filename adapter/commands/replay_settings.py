@@ -7,7 +7,8 @@ The HPA has our manifests' behavior, whose tolerance is 0.
 from typing import Any
 
 from adapter.config import Settings
-from simulator.scenario import ProfileSpec, Scenario
+from simulator.cluster_spec import ProfileSpec
+from simulator.scenario import Scenario
 
 __all__ = ["replay_settings"]
 

@@ -5,7 +5,8 @@ import pytest
 
 from optimizer.errors import InvalidInputError
 from simulator import state
-from simulator.scenario import ClientSpec, parse_scenario
+from simulator.demand_spec import ClientSpec
+from simulator.scenario import parse_scenario
 from simulator.world import World
 
 from .replays import model, scenario, variant

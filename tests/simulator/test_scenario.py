@@ -4,13 +4,8 @@ from pydantic import ValidationError
 
 from optimizer.errors import InvalidInputError
 from simulator.demand import draw_demand, rate_on_grid
-from simulator.scenario import (
-    RateSpec,
-    WorkloadSpec,
-    load_scenario,
-    parse_scenario,
-    shipped_scenarios,
-)
+from simulator.demand_spec import RateSpec, WorkloadSpec
+from simulator.scenario import load_scenario, parse_scenario, shipped_scenarios
 
 from .replays import model, scenario
 

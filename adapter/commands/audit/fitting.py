@@ -10,7 +10,7 @@ from adapter.config import Profile
 from adapter.errors import ConfigError
 from adapter.profile_of_points import fit_points
 from optimizer import BoolArray, FloatArray
-from simulator.scenario import ProfileSpec
+from simulator.cluster_spec import ProfileSpec
 
 from .declared import Supply
 from .history import History
