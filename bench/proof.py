@@ -18,7 +18,8 @@ from adapter.commands.replay import settings_sha256
 from simulator.scenario import load_scenario
 
 from .proof_cells import FOLDER, ROOT, Cell, Store, code_sha256, run_cell
-from .proof_page import Results, render_page
+from .proof_figures import Results
+from .proof_page import render_page
 from .proof_referee import render_referee
 from .proof_tables import HEADLINE, Table, tables
 

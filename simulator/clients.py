@@ -11,7 +11,7 @@ from optimizer import FloatArray, IntArray
 
 from .demand import with_lengths
 from .demand_spec import ClientSpec, PhaseSpec
-from .service import Service
+from .ledger import Ledger
 from .state import FINISHED, RUNNING
 from .workload import Requests
 
@@ -39,18 +39,18 @@ class Clients:
         self._seen: set[int] = set()
         self._active = 0
 
-    def follow(self, service: Service, now_s: float) -> None:
+    def follow(self, ledger: Ledger, now_s: float) -> None:
         """Let clients send what they make of what has happened up to `now_s`."""
-        rows = self._ended(service)
-        origin = service.origin[rows]
+        rows = self._ended(ledger)
+        origin = ledger.origin[rows]
         if self._spec.users:
-            self._next_of_users(service, rows, origin, now_s)
+            self._next_of_users(ledger, rows, origin, now_s)
         else:
-            self._retry(service, rows, origin, now_s)
+            self._retry(ledger, rows, origin, now_s)
 
-    def _ended(self, service: Service) -> IntArray:
+    def _ended(self, ledger: Ledger) -> IntArray:
         """Return the rows that ended since the last call."""
-        status = service.status[self._answered : service.arrived]
+        status = ledger.status[self._answered : ledger.arrived]
         ended = self._answered + np.flatnonzero(status > RUNNING)
         fresh = np.array([row for row in ended.tolist() if row not in self._seen], dtype=np.int64)
         self._seen.update(fresh.tolist())
@@ -59,21 +59,19 @@ class Clients:
             self._answered += 1
         return fresh
 
-    def _retry(self, service: Service, rows: IntArray, origin: IntArray, now_s: float) -> None:
-        again = (service.status[rows] != FINISHED) & (origin < self._spec.retries)
+    def _retry(self, ledger: Ledger, rows: IntArray, origin: IntArray, now_s: float) -> None:
+        again = (ledger.status[rows] != FINISHED) & (origin < self._spec.retries)
         rows, attempts = rows[again], origin[again]
         wait_s = self._spec.retry_after_s * self._spec.backoff_factor**attempts
         wait_s = wait_s * self._random.uniform(0.5, 1.5, len(rows))  # or they come as one
-        at_s = np.fmax(service.finish_s[rows], 0.0) + wait_s
-        self._send(service, service.requests_of(rows), at_s, attempts + 1, now_s)
+        at_s = np.fmax(ledger.finish_s[rows], 0.0) + wait_s
+        self._send(ledger, ledger.requests_of(rows), at_s, attempts + 1, now_s)
 
-    def _next_of_users(
-        self, service: Service, rows: IntArray, users: IntArray, now_s: float
-    ) -> None:
+    def _next_of_users(self, ledger: Ledger, rows: IntArray, users: IntArray, now_s: float) -> None:
         count = self._count(now_s)
         staying = users < count
         rows, users = rows[staying], users[staying]
-        ended_s = np.where(np.isnan(service.finish_s[rows]), now_s, service.finish_s[rows])
+        ended_s = np.where(np.isnan(ledger.finish_s[rows]), now_s, ledger.finish_s[rows])
         come = np.arange(self._active, max(count, self._active))
         self._active = max(count, 0)
         think_s = self._spec.think_s
@@ -84,19 +82,19 @@ class Clients:
             ]
         )
         fresh = with_lengths(self._phases, self._random, np.maximum(at_s, now_s))
-        self._send(service, fresh, at_s, np.concatenate([users, come]), now_s)
+        self._send(ledger, fresh, at_s, np.concatenate([users, come]), now_s)
 
     def _count(self, now_s: float) -> int:
         """Return how many users there are."""
         return next((users for at_s, users in reversed(self._spec.users) if at_s <= now_s), 0)
 
     def _send(
-        self, service: Service, requests: Requests, at_s: FloatArray, origin: IntArray, now_s: float
+        self, ledger: Ledger, requests: Requests, at_s: FloatArray, origin: IntArray, now_s: float
     ) -> None:
         at_s = np.maximum(at_s, now_s)
         use = np.flatnonzero(at_s < self._end_s)
         order = use[np.argsort(at_s[use], kind="stable")]
-        service.insert(
+        ledger.insert(
             Requests(
                 arrival_s=at_s[order],
                 prompt_tokens=requests.prompt_tokens[order],

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 from .demand import Demand
+from .history import Action, Sample, Usage
+from .outcomes import Outcomes
 from .scenario import Scenario
-from .service import Outcomes
-from .world import Action, Sample, Usage, World
+from .world import World
 
 __all__ = ["Policy", "PolicyFactory", "Run", "play"]
 

@@ -10,7 +10,7 @@ from optimizer import BoolArray, FloatArray
 
 from .closed_loop import Run
 from .demand_spec import ModelSpec
-from .service import Outcomes
+from .outcomes import Outcomes
 
 __all__ = ["INTERVAL_95", "MEASURES", "Interval", "interval", "measure", "met"]
 

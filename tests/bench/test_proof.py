@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from bench.proof_cells import ABLATIONS, ROBUSTNESS, Cell, Store
-from bench.proof_page import Results, render_page
+from bench.proof_figures import Results
+from bench.proof_page import render_page
 from bench.proof_tables import CLAIRVOYANT, PAPER, PUBLIC, Table, tables
 from simulator.policies.table import BASELINES, GRIDS
 from simulator.scenario import load_scenario, shipped_scenarios

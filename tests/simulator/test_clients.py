@@ -72,11 +72,11 @@ def test_who_is_refused_asks_again_but_not_for_ever():
     first, all_of_them = plain.services[0].outcomes(), asking.services[0].outcomes()
     refused = np.sum(first.status == state.REJECTED)
     assert refused > 100
-    fresh = asking.services[0].origin[: asking.services[0].arrived] == 0
+    fresh = asking.services[0].ledger.origin[: asking.services[0].arrived] == 0
     assert fresh.sum() == len(first.arrival_s)
     again = len(all_of_them.arrival_s) - len(first.arrival_s)
     assert refused < again <= 2 * len(first.arrival_s)
-    origin = asking.services[0].origin[: asking.services[0].arrived]
+    origin = asking.services[0].ledger.origin[: asking.services[0].arrived]
     assert set(np.unique(origin)) == {0, 1, 2}
     assert np.all(np.diff(all_of_them.arrival_s) >= 0.0)
 

@@ -4,8 +4,9 @@ import pytest
 from simulator import serving_kernel, state
 from simulator.compiled import has_numba
 from simulator.engine import EngineSpec, RequestStatus, simulate
+from simulator.outcomes import LOST
 from simulator.pod import Pod, PodEngine, PodState
-from simulator.service import LOST, Service
+from simulator.service import Service
 from simulator.workload import Requests
 
 SPEC = EngineSpec(
@@ -90,7 +91,7 @@ def test_compiled_code_gives_the_same_answers():
 
 
 def sent_to(one):
-    return np.asarray(one._gateway.replica)
+    return np.asarray(one.ledger.gateway.replica)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""What the runs of the proof came to, by scenario and label."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.measures import Interval, interval
+
+from .proof_cells import Store
+from .proof_tables import HEADLINE, Table
+
+__all__ = ["Results"]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Figures of every seed by (scenario, label)."""
+
+    figures: Mapping[tuple[str, str], tuple[Mapping[str, float], ...]]
+    grid: Mapping[str, tuple[Mapping[str, float], ...]]
+    made: int
+    wanted: int
+
+    @classmethod
+    def of(cls, store: Store, every: Sequence[Table]) -> "Results":
+        """Collect what there is."""
+        figures: dict[tuple[str, str], tuple[Mapping[str, float], ...]] = {}
+        grid: dict[str, tuple[Mapping[str, float], ...]] = {}
+        cells = list(dict.fromkeys(cell for table in every for cell in table.cells))
+        made = 0
+        for cell in cells:
+            found = store.find(cell)
+            if found is None:
+                continue
+            made += 1
+            if cell.setting:
+                grid[cell.label] = (*grid.get(cell.label, ()), *found)
+            else:
+                key = (cell.scenario, cell.label)
+                figures[key] = (*figures.get(key, ()), *found)
+        return cls(figures, grid, made, len(cells))
+
+    def scenarios(self) -> list[str]:
+        """Return the scenarios with a run of ours, the headline ones first."""
+        ours = [scenario for scenario, label in self.figures if label == "wva"]
+        return list(dict.fromkeys([*(s for s in HEADLINE if s in ours), *sorted(ours)]))
+
+    def labels(self, scenario: str) -> list[str]:
+        """Return what ran in a scenario, without variations."""
+        known = [label for name, label in self.figures if name == scenario]
+        return [label for label in known if " [" not in label]
+
+    def mean(self, scenario: str, label: str, figure: str) -> Interval:
+        """Return a figure's mean and interval over seeds."""
+        runs = self.figures.get((scenario, label), ())
+        return interval(np.array([run[figure] for run in runs], dtype=np.float64))
+
+    def seeds(self, scenario: str, label: str) -> int:
+        """Return how many seeds there are."""
+        return len(self.figures.get((scenario, label), ()))
