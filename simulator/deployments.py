@@ -61,6 +61,10 @@ class Deployments:
         """Return a variant's pods that take requests, the oldest first."""
         return [p for p in self.pods if p.variant == variant and p.state is PodState.READY]
 
+    def rolling(self, variant: int) -> bool:
+        """Return whether a variant's pods are being replaced by a new version."""
+        return variant in self._rollouts
+
     def row(self, name: str) -> int:
         """Return the row of the variant of that name."""
         names = [spec.name for spec in self.variants]

@@ -123,7 +123,7 @@ class World:
 
     def rolling(self, variant: int) -> bool:
         """Return whether a variant's pods are being replaced by a new version."""
-        return variant in self._rollouts
+        return self._deployments.rolling(variant)
 
     def scrape_fails(self) -> bool:
         """Draw whether one scrape fails now."""
