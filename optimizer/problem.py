@@ -6,8 +6,7 @@ one role of one service. A *resource* is anything that runs out: GPUs of a type,
 of a namespace, a budget.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -127,22 +126,31 @@ class Problem:
         """Return the problem without the demand of the other services."""
         demand = np.where(services[:, None], self.demand_rps, 0.0)
         highest = np.where(services[self.service], self.highest, self.lowest)
-        return self._with(demand_rps=demand, highest=highest)
+        return replace(self, demand_rps=demand, highest=highest)
 
     def held(self, variants: BoolArray, counts: IntArray) -> "Problem":
         """Return the problem with the counts of some variants fixed."""
-        return self._with(
+        return replace(
+            self,
             lowest=np.where(variants, counts, self.lowest),
             highest=np.where(variants, counts, self.highest),
         )
 
+    def asking(self, demand_rps: FloatArray) -> "Problem":
+        """Return the problem with another demand."""
+        return replace(self, demand_rps=demand_rps)
+
+    def among(self, services: BoolArray, counts: IntArray) -> "Problem":
+        """Return the part of some services, the others having `counts` of what there is."""
+        mine = services[self.service]
+        every = np.arange(len(self.uses.capacity))
+        part = self.taken(np.flatnonzero(services), np.flatnonzero(mine), every)
+        left = self.capacity - self.uses.used(np.where(mine, 0, counts))
+        return replace(part, uses=replace(part.uses, capacity=np.maximum(left, 0.0)))
+
     def with_highest(self, highest: IntArray) -> "Problem":
         """Return the problem with other upper bounds."""
-        return self._with(highest=highest)
-
-    def _with(self, **changed: Any) -> "Problem":
-        columns = {name: getattr(self, name) for name in Problem.__dataclass_fields__}
-        return Problem(**{**columns, **changed})
+        return replace(self, highest=highest)
 
     def taken(self, services: IntArray, variants: IntArray, resources: IntArray) -> "Problem":
         """Return the part of some services, their variants, and some resources."""

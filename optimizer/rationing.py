@@ -167,7 +167,8 @@ def _shared(problem: Problem, settled: Settlement, last: FloatArray | None) -> R
         if not over[resources].any():
             continue
         part = problem.taken(rows, variants, resources)
-        found = allocate(part, price=None if last is None else last[resources])
+        begin = None if last is None else last[resources]
+        found = allocate(part, wanted=settled.desired[variants], price=begin)
         resource_price[resources] = found.price
         desired[variants] = found.counts
         binding[variants] = _reasons(part, found, settled.desired[variants], binding[variants])

@@ -22,8 +22,6 @@ _OVER_COST = 10.0
 _LARGEST_SPREAD = 1e6
 _LARGEST_STEP = 1e3
 _LEAST_STEP = 10.0
-# A class is short if it lacks this share of its requests, for what could be avoided.
-_NOTICED = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,6 +62,7 @@ def allocate(
     problem: Problem,
     *,
     last: IntArray | None = None,
+    wanted: IntArray | None = None,
     price: FloatArray | None = None,
     limits: SolverLimits | None = None,
 ) -> Allocation:
@@ -74,6 +73,9 @@ def allocate(
     problem : Problem
     last : array of int, shape (V,), optional
         The last plan: always a candidate. Default: the current counts.
+    wanted : array of int, shape (V,), optional
+        What the services would have if each were alone: classes for which it fits, lower ones
+        left out, get no less.
     price : array, shape (R,), optional
         Of resources, when something alike was last decided: where to begin. [currency/h]
     limits : SolverLimits, optional
@@ -81,9 +83,49 @@ def allocate(
     Returns
     -------
     Allocation
+
+    Notes
+    -----
+    Who asks for nothing is left out, with the lower bounds, so that what the others get doesn't
+    depend on it.
     """
-    limits = limits or SolverLimits()
     last = problem.kept if last is None else np.clip(last, problem.lowest, problem.highest)
+    given = _Given(last=last, wanted=wanted, price=price, limits=limits or SolverLimits())
+    asking = problem.requests_rps > 0
+    if asking.all() or not asking.any():
+        return _by_parts(problem, given)
+    rows, mine = np.flatnonzero(asking), asking[problem.service]
+    found = _by_parts(problem.among(asking, problem.lowest), given.taken(mine))
+    counts = problem.lowest.copy()
+    counts[mine] = found.counts
+    method, scarce = np.zeros(len(asking), dtype=np.int64), np.zeros(len(asking), dtype=np.bool_)
+    method[rows], scarce[rows] = found.method, found.scarce
+    return replace(
+        found, counts=counts, unmet_ratio=problem.unmet(counts), method=method, scarce=scarce
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Given:
+    """What is known beforehand: plans, prices, and how far to look."""
+
+    last: IntArray
+    wanted: IntArray | None
+    price: FloatArray | None
+    limits: SolverLimits
+
+    def taken(self, variants: IntArray | BoolArray, price: FloatArray | None = None) -> "_Given":
+        """Return what is known of some variants, and another price."""
+        return _Given(
+            last=self.last[variants],
+            wanted=None if self.wanted is None else self.wanted[variants],
+            price=price,
+            limits=self.limits,
+        )
+
+
+def _by_parts(problem: Problem, given: _Given) -> Allocation:
+    """Solve each part that shares nothing scarce with the others."""
     counts = problem.lowest.copy()
     found = np.zeros(len(problem.uses.capacity))
     services = len(problem.demand_rps)
@@ -94,15 +136,15 @@ def allocate(
         if len(resources) == 0:
             alone[rows] = True
             continue
-        begin = None if price is None else price[resources]
-        part = _solved(problem.taken(rows, variants, resources), last[variants], begin, limits)
+        begin = None if given.price is None else given.price[resources]
+        part = _solved(problem.taken(rows, variants, resources), given.taken(variants, begin))
         counts[variants], found[resources] = part.counts, part.price
         method[rows], scarce[rows] = part.method, True
         objective, bound = objective + part.objective, bound + part.bound
     if alone.any():
         mine = np.flatnonzero(alone[problem.service])
         free = problem.taken(np.flatnonzero(alone), mine, np.empty(0, dtype=np.int64))
-        counts[mine] = _solved(free, last[mine], None, limits).counts
+        counts[mine] = _solved(free, given.taken(mine)).counts
     return Allocation(
         counts=counts,
         unmet_ratio=problem.unmet(counts),
@@ -134,35 +176,69 @@ def penalties(problem: Problem) -> FloatArray:
     return np.asarray(weight * problem.requests_rps)
 
 
-def _solved(
-    problem: Problem, last: IntArray, price: FloatArray | None, limits: SolverLimits
-) -> Part:
-    """Solve one part; make sure that no class loses to a lower one."""
+def _solved(problem: Problem, given: _Given) -> Part:
+    """Solve one part so that no class loses anything to a lower one.
+
+    Penalties weigh classes in one sum, which is exact but for rounding. Where a class that
+    isn't the last is short in it, the classes down to the last but one are decided as if there
+    were no other, so that what they get can't depend on it; the last gets what that leaves.
+    """
     penalty = penalties(problem)
-    part = searched(problem, penalty, last, price, limits)
-    avoidable = problem.unmet_by_class(part.counts) - problem.unmet_by_class(problem.highest)
-    classes, row = np.unique(problem.priority, return_inverse=True)
-    asked = np.bincount(row, weights=problem.requests_rps)
-    short = np.flatnonzero(avoidable > _NOTICED * asked)
-    lowest = problem.priority[problem.requests_rps > 0].max(initial=0)
-    if part.proven or len(short) == 0 or classes[short[0]] >= lowest:
+    part = searched(problem, penalty, given.last, given.price, given.limits)
+    classes = np.unique(problem.priority[problem.requests_rps > 0])
+    if len(classes) < 2 or not _short(problem, part.counts, classes[-2]):
         return part
-    # The first class that is short may have lost to a lower one in rounding: decide it
-    # without them, then give them what is left.
-    upper = problem.priority <= classes[short[0]]
-    without = _solved(problem.limited_to(upper), last, price, limits)
-    if not _ahead(problem, without.counts, part.counts, int(short[0])):
-        return part
-    rest = problem.held(upper[problem.service], without.counts)
-    counts = searched(rest, penalties(rest), last, price, limits).counts
+    upper = problem.priority <= classes[-2]
+    counts = _without_lower(problem, upper, given)
+    if not _ahead(problem, counts, part.counts, classes[-2]):
+        counts = np.where(upper[problem.service], part.counts, problem.lowest)
+    counts = _with_lower(problem, upper, counts, given.limits)
     objective = problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())
     return replace(part, counts=counts, method=Method.SEARCH, objective=objective)
 
 
+def _without_lower(problem: Problem, upper: BoolArray, given: _Given) -> IntArray:
+    """Return the counts of the `upper` services as if nobody else asked for anything."""
+    mine = upper[problem.service]
+    counts = problem.lowest.copy()
+    if given.wanted is not None:
+        wanted = np.where(mine, given.wanted, problem.lowest)
+        if problem.fits(wanted).all():
+            return wanted
+    first, known = problem.among(upper, problem.lowest), given.taken(mine)
+    counts[mine] = allocate(first, last=known.last, wanted=known.wanted, limits=known.limits).counts
+    return counts
+
+
+def _with_lower(
+    problem: Problem, upper: BoolArray, counts: IntArray, limits: SolverLimits
+) -> IntArray:
+    """Return the best plan that carries as much of the `upper` services as `counts` do.
+
+    The same may be carried by other replicas, if that leaves more to the rest; where the
+    search finds no such plan, their counts stay as they are.
+    """
+    served = problem.demand_rps * (1.0 - problem.unmet(counts))[:, None]
+    bound = problem.asking(np.where(upper[:, None], served, problem.demand_rps))
+    moved = searched(bound, penalties(bound), counts, None, limits).counts
+    if not (bound.unmet(moved)[upper] > 0.0).any():
+        return moved
+    rest = problem.held(upper[problem.service], counts)
+    return searched(rest, penalties(rest), counts, None, limits).counts
+
+
+def _short(problem: Problem, counts: IntArray, last_class: int) -> bool:
+    """Return whether a class down to `last_class` lacks what could be carried."""
+    avoidable = problem.unmet_by_class(counts) - problem.unmet_by_class(problem.highest)
+    upper = np.unique(problem.priority) <= last_class
+    return bool((avoidable > SLACK * max(1.0, float(problem.requests_rps.sum())))[upper].any())
+
+
 def _ahead(problem: Problem, one: IntArray, other: IntArray, last_class: int) -> bool:
-    """Return whether `one` loses less than `other`, highest class first."""
+    """Return whether `one` loses less than `other` down to `last_class`, highest class first."""
     lost, than = problem.unmet_by_class(one), problem.unmet_by_class(other)
-    for mine, theirs in zip(lost[: last_class + 1], than[: last_class + 1], strict=True):
+    upper = np.unique(problem.priority) <= last_class
+    for mine, theirs in zip(lost[upper], than[upper], strict=True):
         if abs(mine - theirs) > SLACK * max(1.0, theirs):
             return bool(mine < theirs)
     return False

@@ -5,8 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapter.decide import policy_of
@@ -72,10 +71,9 @@ def test_more_demand_never_leaves_less_of_its_class_or_those_below_unmet(
     assert lost[1] @ weight >= lost[0] @ weight * (1 - 1e-6) - 1e-6
 
 
-@pytest.mark.xfail(
-    strict=False, reason="demand 46, capacity 4, assistant 25: 0.27 % more is unmet; found rarely"
-)
 @given(rates, gpus, backlogs, st.integers(0, 80), st.integers(0, 80))
+@example((46, 0, 0), 4, 0, 25, 0)  # 2 replicas carry all but 0.27 %
+@example((46, 0, 0), 7, 150_000, 60, 60)
 @decisions
 def test_a_higher_class_is_no_worse_off_for_what_lower_ones_ask(
     demand, capacity, backlog, assistant, playground
@@ -120,3 +118,86 @@ def test_the_order_of_variants_and_their_names_do_not_matter(demand, capacity, b
         supply=request.supply.reordered(np.argsort(order)),
     )
     np.testing.assert_array_equal(plan(shuffled).desired, found.desired[order])
+
+
+# The same on two types of accelerator, of which either may be what runs out.
+SECOND_TYPE = """  A100: {cost_per_hour: 3.20, power_w: {idle: 80, full: 400}, count: 12}
+service_classes:"""
+types = st.tuples(st.integers(3, 9), st.integers(0, 9))
+
+
+def on_two_types(text):
+    lines = []
+    for line in text.replace("service_classes:", SECOND_TYPE, 1).splitlines():
+        lines.append(line)
+        if line.strip().startswith("H100: {alpha_ms"):
+            lines.append(line.replace("H100: {alpha_ms: 6.26", "A100: {alpha_ms: 12"))
+        if line.strip().startswith("- {name"):
+            second = line.replace("H100", "A100").replace("name: ", "name: second-")
+            lines.append(
+                second.replace("min_replicas: 0, ", "").replace("A100,", "A100, min_replicas: 0,")
+            )
+    return "\n".join(lines)
+
+
+@cache
+def decided_on_two(demand, *, backlog=0, counts=(-1, -1)):
+    catalog, asked = parse_plan_file(
+        on_two_types(EXAMPLE.read_text()).replace("150000", str(backlog)),
+        origin="two types",
+        demand=[f"{name}={rate}" for name, rate in zip(MODELS, demand, strict=True)],
+        capacity=[f"{name}={count}" for name, count in zip(("H100", "A100"), counts, strict=True)],
+    )
+    request = build_request(catalog, asked, policy_of(catalog))
+    return catalog, request, plan(request)
+
+
+def lost_by_model(catalog, request, found):
+    lost = dict(zip(request.variants.model, lost_rps(request, found), strict=True))
+    return np.array([lost[catalog.model_names.index(name)] for name in catalog.model_names])
+
+
+@given(rates, types, backlogs, st.integers(0, 80), st.integers(0, 80))
+@decisions
+def test_a_higher_class_is_no_worse_off_on_several_types(
+    demand, counts, backlog, assistant, playground
+):
+    chat = demand[0]
+    alone = lost_by_model(*decided_on_two((chat, 0, 0), counts=counts))
+    crowded = lost_by_model(
+        *decided_on_two((chat, assistant, playground), counts=counts, backlog=backlog)
+    )
+    assert crowded[CHAT] <= alone[CHAT] + 1e-6
+
+
+@given(rates, types, st.sampled_from([20_000, 150_000]))
+@decisions
+def test_offline_work_costs_online_work_nothing_on_several_types(demand, counts, backlog):
+    without = lost_by_model(*decided_on_two(demand, counts=counts))
+    beside = lost_by_model(*decided_on_two(demand, counts=counts, backlog=backlog))
+    assert (beside[:NIGHTLY] <= without[:NIGHTLY] + 1e-6).all()
+
+
+@given(rates, types, backlogs)
+@decisions
+def test_counts_keep_within_bounds_and_capacity_of_several_types(demand, counts, backlog):
+    catalog, request, found = decided_on_two(demand, counts=counts, backlog=backlog)
+    assert (found.desired >= request.variants.min_replicas).all()
+    assert (found.desired <= request.variants.max_replicas).all()
+    used = [found.desired[np.array(catalog.accelerators) == t].sum() for t in ("H100", "A100")]
+    assert used[0] <= counts[0]
+    assert used[1] <= counts[1]
+
+
+@given(rates, st.integers(0, 2), st.integers(1, 80))
+@decisions
+def test_more_demand_never_buys_less_of_several_types(demand, model, more):
+    grown = tuple(d + more * (i == model) for i, d in enumerate(demand))
+    carried = []
+    for asked in (demand, grown):
+        _, request, found = decided_on_two(asked)
+        each = found.desired * np.nan_to_num(found.capacity_rps)
+        carried.append(np.bincount(request.variants.model, weights=each))
+    rate = np.max(np.nan_to_num(found.capacity_rps))
+    # Between two mixes of whole replicas the cheaper may carry less beyond the need.
+    assert (carried[1] >= np.minimum(carried[0], carried[0] - rate) - 1e-9).all()
