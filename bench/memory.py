@@ -186,6 +186,7 @@ def measure() -> list[Row]:
             unit="MiB (RSS)",
             baseline=f"the bound of {BOUND_MIB:.0f} MiB",
             ratio=used / BOUND_MIB,
+            holds=used <= BOUND_MIB,
             command="python -m bench memory",
         )
     ]

@@ -8,9 +8,14 @@ import numpy as np
 from simulator.measures import Interval, interval
 
 from .proof_cells import Store
-from .proof_tables import HEADLINE, Table
+from .proof_tables import GRID_SEEDS, HEADLINE, Table
 
-__all__ = ["Results"]
+__all__ = ["Results", "best_of_grid"]
+
+
+def best_of_grid(policy: str) -> str:
+    """Return what a policy with the best settings of its grid is called."""
+    return f"{policy}, best of grid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,7 @@ class Results:
     """Figures of every seed by (scenario, label)."""
 
     figures: Mapping[tuple[str, str], tuple[Mapping[str, float], ...]]
-    grid: Mapping[str, tuple[Mapping[str, float], ...]]
+    tuned: Mapping[tuple[str, str], str]  # the best setting of a policy's grid in a scenario
     made: int
     wanted: int
 
@@ -26,7 +31,7 @@ class Results:
     def of(cls, store: Store, every: Sequence[Table]) -> "Results":
         """Collect what there is."""
         figures: dict[tuple[str, str], tuple[Mapping[str, float], ...]] = {}
-        grid: dict[str, tuple[Mapping[str, float], ...]] = {}
+        tuned: dict[tuple[str, str], str] = {}
         cells = list(dict.fromkeys(cell for table in every for cell in table.cells))
         made = 0
         for cell in cells:
@@ -34,12 +39,13 @@ class Results:
             if found is None:
                 continue
             made += 1
+            if cell.setting and cell.seeds[0] in GRID_SEEDS:
+                continue  # searched with, not shown
             if cell.setting:
-                grid[cell.label] = (*grid.get(cell.label, ()), *found)
-            else:
-                key = (cell.scenario, cell.label)
-                figures[key] = (*figures.get(key, ()), *found)
-        return cls(figures, grid, made, len(cells))
+                tuned[cell.scenario, cell.policy] = cell.setting
+            key = (cell.scenario, best_of_grid(cell.policy) if cell.setting else cell.label)
+            figures[key] = (*figures.get(key, ()), *found)
+        return cls(figures, tuned, made, len(cells))
 
     def scenarios(self) -> list[str]:
         """Return the scenarios with a run of ours, the headline ones first."""

@@ -14,17 +14,26 @@ COLUMNS = (
     ("goodput, req/s", "goodput_rps", ".2f"),
     ("failed", "failed", ".0f"),
     ("TTFT p95, s", "ttft_p95_s", ".2f"),
+    ("p50", "ttft_p50_s", ".2f"),
+    ("p99", "ttft_p99_s", ".2f"),
     ("ITL p95, ms", "itl_p95_s", ".0f"),
+    ("p50", "itl_p50_s", ".0f"),
+    ("p99", "itl_p99_s", ".0f"),
     ("replicas", "replicas_mean", ".2f"),
+    ("most", "replicas_max", ".0f"),
     ("GPU h", "gpu_hours", ".2f"),
     ("cost", "cost", ".2f"),
     ("energy, kWh", "energy_kwh", ".2f"),
     ("actions", "actions", ".0f"),
+    ("reversals", "reversals", ".1f"),
+    ("covered after, s", "covered_after_s", ".0f"),
 )
 
 
 def command(scenario: str, results: Results) -> str:
-    policies = " ".join(f"--policy {label}" for label in results.labels(scenario))
+    policies = " ".join(
+        f"--policy {label}" for label in results.labels(scenario) if "," not in label
+    )
     seeds = max((results.seeds(scenario, label) for label in results.labels(scenario)), default=1)
     return f"```sh\nwva replay {scenario} {policies} --seeds {seeds}\n```\n"
 
@@ -38,7 +47,7 @@ def table(results: Results, scenario: str) -> str:
         cells = []
         for _, figure, form in COLUMNS:
             value = results.mean(scenario, label, figure)
-            scale = 1e3 if figure == "itl_p95_s" else 1.0
+            scale = 1e3 if figure.startswith("itl_") else 1.0
             cells.append(
                 _cell(Interval(scale * value.mean, scale * value.half_width), figure, form)
             )

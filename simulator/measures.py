@@ -11,6 +11,7 @@ from optimizer import BoolArray, FloatArray
 from .closed_loop import Run
 from .demand_spec import ModelSpec
 from .outcomes import Outcomes
+from .reference import variant_capacity_rps
 
 __all__ = ["INTERVAL_95", "MEASURES", "Interval", "interval", "measure", "met"]
 
@@ -111,6 +112,7 @@ def _restlessness(run: Run) -> dict[str, float]:
         "actions": float(len(run.actions)),
         "reversals": float(reversals),
         "ready_after_s": _ready_after_s(run),
+        "covered_after_s": _covered_after_s(run),
     }
 
 
@@ -125,6 +127,40 @@ def _ready_after_s(run: Run) -> float:
                 waits.append(sample.at_s - action.at_s)
                 break
     return float(np.mean(waits)) if waits else math.nan
+
+
+def _covered_after_s(run: Run) -> float:
+    """Return the mean time from a demand that ready replicas can't carry to one that they can.
+
+    Over all spells of all models; NaN where the demand was always covered.
+    """
+    at_s = np.array([sample.at_s for sample in run.samples])
+    if len(at_s) < 2:
+        return math.nan
+    ready = np.array([sample.ready for sample in run.samples], dtype=np.float64)
+    spells: list[float] = []
+    for model, demand in enumerate(run.demand):
+        rows = [r for r, m in enumerate(run.scenario.model_of) if m == model]
+        carried = sum(ready[:, r] * _capacity_rps(run, r, at_s) for r in rows)
+        second = np.minimum(at_s.astype(np.int64), len(demand.rate_rps) - 1)
+        spells += _spells_s(at_s, demand.rate_rps[second] > carried)
+    return float(np.mean(spells)) if spells else math.nan
+
+
+def _capacity_rps(run: Run, variant: int, at_s: FloatArray) -> FloatArray:
+    """Return what one replica carries of the lengths of each moment."""
+    scenario = run.scenario
+    phases = scenario.models[scenario.model_of[variant]].workload.phases
+    starts_s = np.array([phase.at_s for phase in phases])
+    each = [variant_capacity_rps(scenario, variant, at_s=float(start)) for start in starts_s]
+    return np.array(each)[np.searchsorted(starts_s, at_s, side="right") - 1]
+
+
+def _spells_s(at_s: FloatArray, short: BoolArray) -> list[float]:
+    """Return how long each run of `short` moments lasts, up to the first that isn't."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], short, [False]]).astype(np.int8)))
+    last = len(at_s) - 1
+    return [float(at_s[min(b, last)] - at_s[a]) for a, b in edges.reshape(-1, 2)]
 
 
 @dataclass(frozen=True, slots=True)

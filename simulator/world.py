@@ -77,6 +77,7 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._sampled_s = -math.inf
+        self.metrics_late_s = 0.0
         self._deployments = Deployments(scenario, self.services, random=self._random)
         self._incidents = Incidents(self._deployments, self._at)
         for event in scenario.events:
@@ -133,6 +134,10 @@ class World:
     def lose_scrapes(self, share: float) -> None:
         """Let this share of the scrapes fail from now on, whatever else happens."""
         self._incidents.lose_scrapes(share)
+
+    def delay_metrics(self, late_s: float) -> None:
+        """Let every scrape show what was so long ago."""
+        self.metrics_late_s = late_s
 
     # what it may do
 

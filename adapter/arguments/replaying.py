@@ -71,3 +71,10 @@ def _add_strain(replay: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="this share of all scrapes fails, for every policy",
     )
+    replay.add_argument(
+        "--metrics-late",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="scrapes show what was S seconds ago, for every policy",
+    )

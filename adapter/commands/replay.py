@@ -19,19 +19,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from adapter.errors import ConfigError
 from optimizer import InvalidInputError
 from simulator.compiled import has_numba
-from simulator.policies.table import GRIDS
+from simulator.policies.table import BOUNDS, GRIDS
 from simulator.scenario import Scenario, load_scenario, shipped_scenarios
 from simulator.summary import Summary
 
 from .replay_plots import Plots
 from .replay_report import write_report
-from .replay_runs import CLAIRVOYANT, Job, Strain, known_policies, run_clairvoyant, run_jobs
+from .replay_runs import CLAIRVOYANT, Job, Strain, best_of, known_policies, raise_headroom, run_jobs
 from .replay_settings import replay_settings
 from .replay_table import as_json, build_table
 
 __all__ = ["run"]
 
 REPORT = "report.html"
+LATEST_METRICS_S = 600.0
 # Of the table in a file or a pipe.
 PLAIN_WIDTH = 120
 DEFAULT_POLICIES = ("wva", "hpa-kv", "static")
@@ -106,6 +107,10 @@ def _check_names(policies: Sequence[str], options: argparse.Namespace) -> None:
         raise ConfigError(f"--seeds {options.seeds}: at least 1")
     if not 0.0 <= options.scrape_loss < 1.0:
         raise ConfigError(f"--scrape-loss {options.scrape_loss:g}: a share, 0 or more and below 1")
+    if not 0.0 <= options.metrics_late <= LATEST_METRICS_S:
+        raise ConfigError(
+            f"--metrics-late {options.metrics_late:g}: must be 0 to {LATEST_METRICS_S:g} seconds"
+        )
     for flag in ("profile_factor", "cold_start_factor"):
         if not 0.1 <= getattr(options, flag) <= 10.0:
             name = flag.replace("_", "-")
@@ -117,6 +122,7 @@ def _strain(options: argparse.Namespace) -> Strain:
         profile_factor=options.profile_factor,
         cold_start_factor=options.cold_start_factor,
         scrape_loss_ratio=options.scrape_loss,
+        metrics_late_s=options.metrics_late,
     )
 
 
@@ -131,7 +137,7 @@ def _replay(
     jobs = [
         Job(scenario=scenario, policy=policy, seed=seed, strain=strain)
         for policy in policies
-        if policy != CLAIRVOYANT
+        if policy not in BOUNDS
         for seed in seeds
     ]
     jobs += [
@@ -147,17 +153,20 @@ def _replay(
         task = progress.add_task(scenario.name, total=len(jobs))
         for summary in run_jobs(jobs, workers=workers, done=lambda _: progress.advance(task)):
             results.setdefault(summary.policy, []).append(summary)
-        if CLAIRVOYANT in policies:
-            task = progress.add_task(CLAIRVOYANT, total=None)
-            best, frontier = run_clairvoyant(
+        for bound in (policy for policy in policies if policy in BOUNDS):
+            task = progress.add_task(bound, total=None)
+            steps = raise_headroom(
                 scenario,
+                bound,
                 seeds,
                 workers=workers,
-                done=lambda _: progress.advance(task),
+                done=lambda _, task=task: progress.advance(task),  # type: ignore[misc]
                 strain=strain,
             )
-            progress.update(task, total=len(frontier) * len(seeds))
-            results[CLAIRVOYANT] = best
+            progress.update(task, total=len(steps) * len(seeds))
+            results[bound] = best_of(steps).runs
+            if bound == CLAIRVOYANT:
+                frontier = [(step.cost, step.attainment) for step in steps]
     return results, frontier
 
 

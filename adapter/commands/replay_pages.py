@@ -4,6 +4,7 @@ Everything from a page's numbers on is the adapter's own: dialect and binding, c
 windows, readings. Only writing and parsing the text is left out, which a test makes up for.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -49,6 +50,7 @@ class _Target:
     row: int
     read: Callable[[EngineMetrics], FloatArray] | None = None
     memory: CounterMemory = field(default_factory=CounterMemory)
+    coming: deque[tuple[float, FloatArray]] = field(default_factory=deque)  # when it can be seen
 
 
 class PodPages:
@@ -107,16 +109,21 @@ class PodPages:
                 self._targets[pod.number] = _Target(self.table.add())
 
     def _scrape(self, world: World, pod: Pod) -> None:
-        target = self._targets[pod.number]
-        if pod.engine is None or world.scrape_fails():
+        """Scrape a pod, and show the adapter the newest page that is old enough to be seen."""
+        target, template = self._targets[pod.number], self._templates[pod.variant]
+        if pod.engine is not None and not world.scrape_fails():
+            metrics = EngineMetrics(engine=pod.engine, requests=pod.engine.requests)
+            if target.read is None:
+                numbers = self._numbers(world, pod.variant, pod.ready_s)
+                target.read = numbers.reader(template.page.values.astype(np.int64))
+            target.coming.append((world.now_s + world.metrics_late_s, target.read(metrics)))
+        shown: FloatArray | None = None
+        while target.coming and target.coming[0][0] <= world.now_s:
+            _, shown = target.coming.popleft()
+        if shown is None:
             self.table.fault[target.row] = Reason.UNREACHABLE
             return
-        template = self._templates[pod.variant]
-        if target.read is None:
-            numbers = self._numbers(world, pod.variant, pod.ready_s)
-            target.read = numbers.reader(template.page.values.astype(np.int64))
-        metrics = EngineMetrics(engine=pod.engine, requests=pod.engine.requests)
-        page = Exposition(template.page.layout, target.read(metrics), template.page.facts)
+        page = Exposition(template.page.layout, shown, template.page.facts)
         self.table.observe(target.row, target.memory, template.binding, page, now_s=world.now_s)
         self.dialect[pod.variant] = template.binding.dialect
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from adapter.errors import ConfigError
 from simulator.closed_loop import Policy, PolicyFactory, play
-from simulator.policies.table import BASELINES, GRIDS, clairvoyant
+from simulator.policies.table import BASELINES, BOUNDS, GRIDS
 from simulator.scenario import Scenario
 from simulator.summary import Summary, summarize
 from simulator.world import World
@@ -19,7 +19,18 @@ from .in_processes import completed
 from .replay_settings import replay_settings
 from .replay_wva import wva_policy
 
-__all__ = ["CLAIRVOYANT", "OURS", "Job", "Strain", "known_policies", "run_clairvoyant", "run_jobs"]
+__all__ = [
+    "CLAIRVOYANT",
+    "OURS",
+    "Headroom",
+    "Job",
+    "Strain",
+    "best_of",
+    "known_policies",
+    "raise_headroom",
+    "run_job",
+    "run_jobs",
+]
 
 OURS = {
     "wva": "WVA behind stock HPA",
@@ -30,6 +41,7 @@ CLAIRVOYANT = "clairvoyant"
 HEADROOM_STEP = 0.05
 LARGEST_HEADROOM = 1.0
 GOOD_ATTAINMENT = 0.99
+LEAST_GAIN = 1e-4
 # Steps without any gain after which more headroom is given up.
 PATIENCE = 3
 
@@ -41,6 +53,7 @@ class Strain:
     profile_factor: float = 1.0  # profiles that WVA is given say so many times the true times
     cold_start_factor: float = 1.0  # starts take so many times as long as declared
     scrape_loss_ratio: float = 0.0  # share of scrapes that fail
+    metrics_late_s: float = 0.0  # scrapes show what was so long ago
 
     def world_of(self, scenario: Scenario) -> Scenario:
         """Return the scenario as it really is."""
@@ -57,10 +70,11 @@ class Strain:
         return scenario.model_copy(update={"variants": variants})
 
     def put_on(self, factory: PolicyFactory) -> PolicyFactory:
-        """Return a factory whose policies read a world that loses scrapes."""
+        """Return a factory whose policies read a world that scrapes badly."""
 
         def strained(world: World) -> Policy:
             world.lose_scrapes(self.scrape_loss_ratio)
+            world.delay_metrics(self.metrics_late_s)
             return factory(world)
 
         return strained
@@ -68,7 +82,7 @@ class Strain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run. `setting` names a row of the policy's grid, or the clairvoyant's headroom."""
+    """One run. `setting` names a row of the policy's grid, or a bound's headroom."""
 
     scenario: Scenario
     policy: str
@@ -87,7 +101,7 @@ def known_policies() -> dict[str, str]:
     return {
         **OURS,
         **{name: each.about for name, each in BASELINES.items()},
-        CLAIRVOYANT: "knows the future, pays cold starts",
+        **{name: about for name, (about, _) in BOUNDS.items()},
     }
 
 
@@ -114,8 +128,9 @@ def _factory(job: Job) -> PolicyFactory:
         factor = job.strain.profile_factor
         settings = replay_settings(job.scenario, profile_factor=factor)
         return lambda world: wva_policy(world, settings, keda=job.policy == "wva-keda")
-    if job.policy == CLAIRVOYANT:
-        return clairvoyant(float(job.setting or 0.0))
+    if job.policy in BOUNDS:
+        _, with_headroom = BOUNDS[job.policy]
+        return with_headroom(float(job.setting or 0.0))
     if job.setting:
         return GRIDS[job.policy][job.setting]
     if job.policy not in BASELINES:
@@ -123,39 +138,58 @@ def _factory(job: Job) -> PolicyFactory:
     return BASELINES[job.policy].factory
 
 
-def run_clairvoyant(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headroom:
+    """A bound's runs with some headroom over the true rate."""
+
+    ratio: float
+    runs: list[Summary]
+
+    @property
+    def attainment(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean([run.figures["attainment"] for run in self.runs]))
+
+    @property
+    def cost(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean([run.figures["cost"] for run in self.runs]))
+
+
+def raise_headroom(
     scenario: Scenario,
+    policy: str,
     seeds: Sequence[int],
     *,
     workers: int,
     done: Callable[[Summary], None],
     strain: Strain | None = None,
-) -> tuple[list[Summary], list[tuple[float, float]]]:
-    """Raise the clairvoyant's headroom until attainment is good or nothing helps.
-
-    Returns its runs at the best headroom, and its frontier: (cost, attainment) of each step.
-    """
-    best: list[Summary] = []
+) -> list[Headroom]:
+    """Raise a bound's headroom until attainment is good or nothing helps; return each step."""
+    steps: list[Headroom] = []
     best_attainment, since = -1.0, 0
-    frontier: list[tuple[float, float]] = []
     for step in range(round(LARGEST_HEADROOM / HEADROOM_STEP) + 1):
-        headroom = step * HEADROOM_STEP
+        ratio = step * HEADROOM_STEP
         jobs = [
             Job(
                 scenario=scenario,
-                policy=CLAIRVOYANT,
+                policy=policy,
                 seed=seed,
-                setting=f"{headroom:.2f}",
+                setting=f"{ratio:.2f}",
                 strain=strain or Strain(),
             )
             for seed in seeds
         ]
-        runs = run_jobs(jobs, workers=workers, done=done)
-        attainment = float(np.mean([run.figures["attainment"] for run in runs]))
-        frontier.append((float(np.mean([run.figures["cost"] for run in runs])), attainment))
-        since = 0 if attainment > best_attainment + 1e-4 else since + 1
-        if since == 0:
-            best, best_attainment = runs, attainment
-        if attainment >= GOOD_ATTAINMENT or since >= PATIENCE:
+        tried = Headroom(ratio=ratio, runs=run_jobs(jobs, workers=workers, done=done))
+        steps.append(tried)
+        since = 0 if tried.attainment > best_attainment + LEAST_GAIN else since + 1
+        best_attainment = max(best_attainment, tried.attainment)
+        if tried.attainment >= GOOD_ATTAINMENT or since >= PATIENCE:
             break
-    return best, frontier
+    return steps
+
+
+def best_of(steps: Sequence[Headroom]) -> Headroom:
+    """Return the first step that no later one improves on."""
+    most = max(step.attainment for step in steps)
+    return next(step for step in steps if step.attainment > most - LEAST_GAIN)

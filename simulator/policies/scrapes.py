@@ -29,10 +29,15 @@ class PodReading:
 
 
 class Scrapes:
-    """Readings of the last `keep_s` seconds; a scrape that fails leaves no reading."""
+    """Readings of the last `keep_s` seconds; a scrape that fails leaves no reading.
+
+    Where metrics are late, a reading is dated when it can be seen, as by a Prometheus that
+    scrapes something in between.
+    """
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
+        self._coming: deque[PodReading] = deque()
         self._readings: deque[PodReading] = deque()
 
     def take(self, world: World) -> None:
@@ -42,9 +47,9 @@ class Scrapes:
                 if pod.engine is None or world.scrape_fails():
                     continue
                 engine, seen = pod.engine, pod.engine.requests
-                self._readings.append(
+                self._coming.append(
                     PodReading(
-                        at_s=world.now_s,
+                        at_s=world.now_s + world.metrics_late_s,
                         pod=pod.number,
                         variant=variant,
                         running=engine.running,
@@ -57,6 +62,8 @@ class Scrapes:
                         output_tokens=seen.output_tokens.total,
                     )
                 )
+        while self._coming and self._coming[0].at_s <= world.now_s:
+            self._readings.append(self._coming.popleft())
         while self._readings and self._readings[0].at_s <= world.now_s - self._keep_s:
             self._readings.popleft()
 

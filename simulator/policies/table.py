@@ -1,6 +1,6 @@
 """Policies by name, with the settings that their sources give, and the grids around them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,10 +12,11 @@ from .keda_slo import SloLoopSettings, keda_slo
 from .keda_tokens import TokenLoopSettings, keda_tokens
 from .knative import KnativeSettings, knative
 from .melange import Melange
+from .oracle import Oracle
 from .static import StaticPeak
 from .upstream_wva import wva_v1, wva_v2
 
-__all__ = ["BASELINES", "GRIDS", "Baseline", "clairvoyant"]
+__all__ = ["BASELINES", "BOUNDS", "GRIDS", "Baseline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,6 @@ class Baseline:
 
     about: str
     factory: PolicyFactory
-
-
-def clairvoyant(headroom_ratio: float) -> PolicyFactory:
-    """Return the clairvoyant with so much headroom over the true rate."""
-    return partial(Clairvoyant, headroom_ratio=headroom_ratio)
 
 
 def _hpa(settings: HpaSettings) -> PolicyFactory:
@@ -67,6 +63,17 @@ BASELINES: Mapping[str, Baseline] = {
     "knative": Baseline("Knative's concurrency law", _knative(KnativeSettings())),
 }
 
+# Who knows more than anybody can: by name, what is known, and the policy with some headroom.
+BOUNDS: Mapping[str, tuple[str, Callable[[float], PolicyFactory]]] = {
+    "clairvoyant": (
+        "knows the future, pays cold starts",
+        lambda headroom: partial(Clairvoyant, headroom_ratio=headroom),
+    ),
+    "oracle": (
+        "knows the true present, with the same delays",
+        lambda headroom: partial(Oracle, headroom_ratio=headroom),
+    ),
+}
 
 # What a grid search tries beside the published settings.
 GRIDS: Mapping[str, Mapping[str, PolicyFactory]] = {
@@ -89,6 +96,14 @@ GRIDS: Mapping[str, Mapping[str, PolicyFactory]] = {
     "keda-slo": {
         f"up {up:g}, down {down:g}": _slo(SloLoopSettings(up=up, down=down))
         for up, down in ((0.3, 0.2), (0.4, 0.3), (0.55, 0.4), (0.7, 0.5))
+    },
+    "keda-tokens": {
+        f"tail {tail:g}, kv {kv:g}, down {down:g} s": _tokens(
+            TokenLoopSettings(tail_ratio=tail, kv_ratio=kv, down_window_s=down)
+        )
+        for tail in (0.4, 0.65)
+        for kv in (0.6, 0.8)
+        for down in (120.0, 300.0)
     },
     "knative": {
         f"down delay {delay:g} s": _knative(KnativeSettings(scale_down_delay_s=delay))

@@ -2,10 +2,22 @@ import dataclasses
 
 import pytest
 
-from bench.proof_cells import ABLATIONS, ROBUSTNESS, Cell, Store
+from adapter.commands.replay_settings import replay_settings
+from bench.proof_cells import Cell, Store, code_of, same_run
+from bench.proof_code import closure
 from bench.proof_figures import Results
 from bench.proof_page import render_page
-from bench.proof_tables import CLAIRVOYANT, PAPER, PUBLIC, Table, tables
+from bench.proof_tables import (
+    CLAIRVOYANT,
+    GRID_SEEDS,
+    ORACLE,
+    PAPER,
+    PUBLIC,
+    Table,
+    best_settings,
+    tables,
+)
+from bench.proof_variations import ABLATIONS, ROBUSTNESS
 from simulator.policies.table import BASELINES, GRIDS
 from simulator.scenario import load_scenario, shipped_scenarios
 
@@ -14,8 +26,11 @@ FIGURES = {
     "worst_5_min": 0.9,
     "goodput_rps": 10.0,
     "failed": 1.0,
-    "ttft_p95_s": 0.5,
-    "itl_p95_s": 0.03,
+    **{f"ttft_p{part}_s": 0.5 for part in (50, 95, 99)},
+    **{f"itl_p{part}_s": 0.03 for part in (50, 95, 99)},
+    "replicas_max": 5.0,
+    "reversals": 0.0,
+    "covered_after_s": 60.0,
     "replicas_mean": 4.0,
     "gpu_hours": 2.0,
     "cost": 5.0,
@@ -26,7 +41,7 @@ FIGURES = {
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "results", "a" * 64)
+    return Store(tmp_path / "results", lambda _: "a" * 64)
 
 
 def kept(store, scenario, policy, **changes):
@@ -43,7 +58,7 @@ def page(store, cells):
 def test_a_result_is_found_again_until_the_code_changes(store):
     cell = kept(store, PAPER, "wva")
     assert store.find(cell) == [FIGURES]
-    assert dataclasses.replace(store, sha256="c" * 64).find(cell) is None
+    assert dataclasses.replace(store, code_of=lambda _: "c" * 64).find(cell) is None
 
 
 def test_every_run_has_a_file_of_its_own():
@@ -54,17 +69,64 @@ def test_every_run_has_a_file_of_its_own():
 def test_tables_name_what_there_is():
     for cell in (cell for table in tables(1) for cell in table.cells):
         assert cell.scenario in shipped_scenarios()
-        assert cell.policy in {*BASELINES, "wva", "wva-keda", CLAIRVOYANT}
+        assert cell.policy in {*BASELINES, "wva", "wva-keda", CLAIRVOYANT, ORACLE}
         assert not cell.setting or cell.setting in GRIDS[cell.policy]
 
 
 @pytest.mark.parametrize("name", [*ROBUSTNESS, *ABLATIONS])
 def test_a_variation_is_a_world_or_settings_of_its_own(name):
     scenario = load_scenario(PAPER)
-    plain = {**ABLATIONS, **ROBUSTNESS}[name](scenario)
-    changed_world = plain[0] != scenario
-    defaults = ABLATIONS["change is free (change_price_ratio 0)"](scenario)[1]
-    assert changed_world or plain[1] != defaults.model_copy(update={"change_price_ratio": 0.05})
+    changed = {**ABLATIONS, **ROBUSTNESS}[name](scenario)
+    plain = replay_settings(scenario)
+    assert (changed.scenario, changed.settings, changed.metrics_late_s) != (scenario, plain, 0.0)
+
+
+def test_results_depend_on_the_code_that_makes_them_and_no_other():
+    baseline = closure(["simulator.closed_loop", "simulator.policies.table"])
+    ours = closure(["adapter.commands.replay_wva"])
+    assert {"simulator.kernel", "simulator.policies.knative"} <= baseline
+    assert not any(name.startswith(("adapter", "optimizer.plan")) for name in baseline)
+    assert {"optimizer.plan", "adapter.decide", "adapter.collect.readings"} <= ours
+    assert not any(name.startswith(("adapter.app", "adapter.keda", "bench")) for name in ours)
+
+
+def test_a_hash_is_of_the_scenario_and_of_who_runs():
+    cells = [
+        Cell(scenario=scenario, policy=policy, seeds=(1,), variation=variation)
+        for scenario, policy, variation in (
+            (PAPER, "wva", ""),
+            (PAPER, "hpa-kv", ""),
+            (PUBLIC, "wva", ""),
+            (PAPER, "wva", "metrics 15 s late"),
+        )
+    ]
+    assert len({code_of(cell) for cell in cells}) == 4
+    other_seed = dataclasses.replace(cells[1], policy="knative", seeds=(2,))
+    assert code_of(other_seed) == code_of(cells[1])
+
+
+def test_behind_keda_ours_is_run_again_only_where_something_goes_to_zero(store):
+    cell = Cell(scenario=PAPER, policy="wva-keda", seeds=(1,))
+    assert same_run(cell).policy == "wva"
+    kept(store, PAPER, "wva")
+    assert store.find(cell) == [FIGURES]
+    zero = dataclasses.replace(cell, scenario="scale-to-zero")
+    assert same_run(zero) == zero
+
+
+def test_the_best_of_a_grid_is_the_cheapest_of_the_good_ones(store):
+    settings = list(GRIDS["knative"])
+    for number, setting in enumerate(settings):
+        for seed in GRID_SEEDS:
+            cell = Cell(scenario=PAPER, policy="knative", seeds=(seed,), setting=setting)
+            changes = {"attainment": (0.90, 0.953, 0.95)[number], "cost": (1.0, 9.0, 5.0)[number]}
+            store.keep(cell, [FIGURES | changes], 1.0)
+    assert best_settings(store) == {(PAPER, "knative"): settings[2]}
+    tuned = Cell(scenario=PAPER, policy="knative", seeds=(1,), setting=settings[2])
+    store.keep(tuned, [FIGURES | {"attainment": 0.7}], 1.0)
+    text = page(store, [kept(store, PAPER, "wva"), kept(store, PAPER, "hpa-kv"), tuned])
+    assert "| knative, best of grid | 1 | 70.0% |" in text
+    assert "against knative, best of grid: 99.0%" in text
 
 
 @pytest.mark.parametrize(

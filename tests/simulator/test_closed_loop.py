@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from simulator.closed_loop import play
-from simulator.measures import interval, measure
+from simulator.measures import _spells_s, interval, measure
 from simulator.policies.clairvoyant import _ahead, _bridged
 from simulator.policies.schedule import Fleet, cheapest_counts
-from simulator.policies.table import BASELINES, GRIDS, clairvoyant
+from simulator.policies.scrapes import Scrapes
+from simulator.policies.table import BASELINES, BOUNDS, GRIDS
 from simulator.summary import summarize
+from simulator.world import World
 
 from .replays import scenario, variant
 
@@ -48,7 +50,7 @@ def test_static_holds_every_replica_all_the_time():
 
 
 def test_the_clairvoyant_is_cheapest_where_one_replica_is_enough():
-    run = play(scenario(), "clairvoyant", clairvoyant(0.0), seed=1, compiled=False)
+    run = play(scenario(), "clairvoyant", BOUNDS["clairvoyant"][1](0.0), seed=1, compiled=False)
     assert figures(run)["replicas_mean"] == pytest.approx(1.0)
 
 
@@ -116,3 +118,34 @@ def test_who_was_led_in_starts_from_what_it_had_come_to():
         led = scenario(lead_in_s=600.0, variants=[variant("small-a", "A", initial_replicas=4)])
         run = play(led, name, BASELINES[name].factory, seed=1, compiled=False)
         assert run.samples[0].wanted[0] < 4
+
+
+def test_the_oracle_asks_for_what_the_present_needs_and_waits_for_it_like_everybody():
+    stepped = scenario()
+    run = play(stepped, "oracle", BOUNDS["oracle"][1](0.0), seed=1, compiled=False)
+    wanted = np.array([sample.wanted for sample in run.samples])
+    assert wanted.min() >= stepped.variants[0].min_replicas
+    clairvoyant = play(stepped, "c", BOUNDS["clairvoyant"][1](0.0), seed=1, compiled=False)
+    assert run.usage[0].wanted_s <= clairvoyant.usage[0].wanted_s + 1e-6
+
+
+def test_late_metrics_show_what_was():
+    seen = {}
+    for late_s in (0.0, 15.0):
+        world = World(scenario(), seed=1, compiled=False)
+        world.delay_metrics(late_s)
+        scrapes = Scrapes(600.0)
+        for at_s in range(5, 65, 5):
+            world.advance(float(at_s))
+            scrapes.take(world)
+        seen[late_s] = [reading.finished for reading in scrapes._readings if reading.pod == 0]
+    assert seen[15.0] == seen[0.0][: len(seen[15.0])]
+    assert len(seen[0.0]) - len(seen[15.0]) == 3
+    assert seen[0.0][-1] > seen[15.0][-1]
+
+
+def test_the_time_to_cover_a_demand_is_that_of_the_spells_in_which_it_was_not():
+    at_s = np.arange(0.0, 100.0, 10.0)
+    short = np.array([0, 1, 1, 0, 0, 1, 0, 0, 1, 1], dtype=bool)
+    assert _spells_s(at_s, short) == [20.0, 10.0, 10.0]
+    assert _spells_s(at_s, np.zeros(10, dtype=bool)) == []

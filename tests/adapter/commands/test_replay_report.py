@@ -8,7 +8,7 @@ from adapter.commands.replay_plots import Plots
 from adapter.commands.replay_report import render_report
 from adapter.commands.replay_svg import Axis, Chart, ticks
 from simulator.closed_loop import play
-from simulator.policies.table import BASELINES, clairvoyant
+from simulator.policies.table import BASELINES, BOUNDS
 from simulator.summary import summarize
 
 from ...simulator.replays import scenario
@@ -17,7 +17,7 @@ from ...simulator.replays import scenario
 @pytest.fixture(scope="module")
 def plots():
     one = scenario(duration_s=120.0)
-    policies = {"static": BASELINES["static"].factory, "clairvoyant": clairvoyant(0.0)}
+    policies = {"static": BASELINES["static"].factory, "clairvoyant": BOUNDS["clairvoyant"][1](0.0)}
     results = {
         name: [summarize(play(one, name, factory, seed=seed, compiled=False)) for seed in (1, 2)]
         for name, factory in policies.items()
