@@ -28,6 +28,7 @@ BINDING_MEANINGS: Mapping[str, str] = {
     "Idle": "no demand",
     "Capacity": "accelerators, quota or budget run out: shared by what a replica carries",
     "Priority": "given to a higher service class, which needs it",
+    "Sturdy": "bears 20 % of error in demand or capacity, for at most 3 % more",
 }
 
 BRAKE_MEANINGS: Mapping[str, str] = {

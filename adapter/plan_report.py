@@ -8,6 +8,7 @@ import numpy as np
 
 from optimizer import Binding, FloatArray, Plan, PlanRequest
 from optimizer.latency import Prediction, predict
+from optimizer.robustness import CHECKED_ERRORS
 from optimizer.roles import in_roles
 
 from .catalog import Catalog
@@ -69,10 +70,17 @@ def _row(
         if carried > 0
         else None,
         "unmet_ratio": _number(unmet),
+        "withstands": _withstood(float(plan.withstood_error_ratio[row])),
         "percentile": 100 * float(request.slo.percentile_ratio[row]),
         "ttft_s": {"p50": _at(median.ttft_s, row), "slo": _at(plan.ttft_s, row)},
         "itl_s": {"p50": _at(median.itl_s, row), "slo": _at(plan.itl_s, row)},
     }
+
+
+def _withstood(ratio: float) -> dict[str, Any]:
+    """Return the error of demand or capacity that the model bears, and which ones are borne."""
+    checks = {f"{100 * e:g}_percent": ratio >= e - 1e-9 for e in CHECKED_ERRORS}
+    return {"error_ratio": _number(ratio), **checks}
 
 
 def _at(values: FloatArray, row: int) -> float | None:
@@ -105,7 +113,7 @@ def to_table(found: Mapping[str, Any]) -> str:
     percentile = f"p{rows[0]['percentile']:g}" if rows else "p95"
     head = (
         "variant", "class", "accelerator", "replicas", "why", "cost/h", "power",
-        "headroom", "TTFT p50", percentile, "ITL p50", percentile,
+        "headroom", "bears", "TTFT p50", percentile, "ITL p50", percentile,
     )  # fmt: skip
     lines = [*_aligned([head, *(_cells(row) for row in rows)]), ""]
     lines.append(f"{found['cost_per_hour']:.2f} per hour, {(found['power_w'] or 0.0) / 1e3:.2f} kW")
@@ -116,12 +124,24 @@ def to_table(found: Mapping[str, Any]) -> str:
     ]
     if found["gap_ratio"] > 0.0:
         lines.append(f"at most {100 * found['gap_ratio']:.1f} % above the least possible")
+    lines.append(_robustness(rows))
     return "\n".join(lines) + "\n"
+
+
+def _robustness(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say whose SLO holds where demand or capacity are wrong by each of the checked errors."""
+    told = []
+    for name in (f"{100 * e:g}_percent" for e in CHECKED_ERRORS):
+        missed = sorted({row["model"] for row in rows if not row["withstands"][name]})
+        who = f"missed by {', '.join(missed)}" if missed else "no SLO is missed"
+        told.append(f"if demand or capacity are {name.removesuffix('_percent')} % off: {who}")
+    return "\n".join(told)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     headroom = row["headroom_ratio"]
     power = row["power_w"]
+    borne = row["withstands"]["error_ratio"]
     return (
         row["variant"],
         row["service_class"],
@@ -131,6 +151,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['cost_per_hour']:.2f}",
         "-" if power is None else f"{power / 1e3:.2f} kW",
         "-" if headroom is None or row["replicas"] == 0 else f"{100 * headroom:.0f} %",
+        "-" if borne is None or row["replicas"] == 0 else f"{100 * borne:.0f} %",
         *(
             _milliseconds(row[kind][which])
             for kind in ("ttft_s", "itl_s")

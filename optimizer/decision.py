@@ -54,6 +54,7 @@ class Binding(IntEnum):
     IDLE = 11  # no demand
     CAPACITY = 12  # accelerators, quota or budget run out: what is short, or moved elsewhere
     PRIORITY = 13  # given up to a higher class, or not given because of one
+    STURDY = 14  # bears 20 % of error, for little more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +229,7 @@ class Plan:
     dispersion: FloatArray  # ... index of dispersion of arrivals
     scarce: BoolArray  # decided together with others, for what runs out
     unmet_ratio: FloatArray  # of the model's demand, not carried within its SLO
+    withstood_error_ratio: FloatArray  # of demand or capacity, before the model misses its SLO
     scarcity_price_per_hour: FloatArray  # what a replica's resources would save elsewhere
     method: IntArray  # what allocated the variant, see scarcity.Method
     gap_ratio: FloatArray  # how far from the least possible the shared parts may be
