@@ -125,7 +125,7 @@ def measure() -> list[Row]:
 def _settings(ports: list[str]) -> Settings:
     endpoints = ", ".join(f'"http://127.0.0.1:{port}"' for port in ports)
     return parse_settings(
-        f"interval_s: 30\nmodels: {{tiny/llama: {{}}}}\nvariants: [{{name: a, model: tiny/llama, "
+        f"interval_s: 30\nsources: {{scrape: {{window_s: 60}}}}\nmodels: {{tiny/llama: {{}}}}\nvariants: [{{name: a, model: tiny/llama, "
         f"accelerator: L40S, max_replicas: {ORIGINS}, endpoints: [{endpoints}]}}]"
     )
 

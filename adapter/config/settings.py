@@ -71,7 +71,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:
-        faults = [*_reference_faults(self), *_cluster_faults(self)]
+        faults = [*_reference_faults(self), *_cluster_faults(self), *_source_faults(self)]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -126,6 +126,25 @@ def _cluster_faults(settings: Settings) -> Iterator[str]:
         yield f"high_availability.enabled: true with api.auth: none: {remedy}"
     if settings.api.manage_api_service:
         yield f"api.manage_api_service: true with api.auth: none: {remedy}"
+
+
+def _source_faults(settings: Settings) -> Iterator[str]:
+    """Yield what would leave the adapter without a rate for ever: it takes two readings."""
+    scrape = settings.sources.scraping
+    if scrape is None:
+        return
+    if scrape.interval_s is not None and scrape.interval_s != settings.interval_s:
+        yield (
+            f"sources.scrape.interval_s {scrape.interval_s:g} isn't interval_s "
+            f"{settings.interval_s:g}: engines are read once for each decision. Leave it out, "
+            "and set interval_s"
+        )
+    least_s = 2.0 * settings.interval_s
+    if scrape.window_s < least_s:
+        yield (
+            f"sources.scrape.window_s {scrape.window_s:g} is below {least_s:g}, twice interval_s: "
+            "rates need two readings in the window. Make window_s longer or interval_s shorter"
+        )
 
 
 def _is_loopback(host: str) -> bool:

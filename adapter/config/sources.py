@@ -19,9 +19,9 @@ __all__ = [
 
 
 class ScrapeSource(Section):
-    """Reading engines' /metrics directly."""
+    """Reading engines' /metrics directly, once for each decision."""
 
-    interval_s: Positive = 5.0
+    interval_s: Positive | None = None  # the decisions', which is what it may say
     timeout_s: Positive = 2.0
     window_s: Positive = 20.0
     max_concurrency: Annotated[int, Field(ge=1)] = 64

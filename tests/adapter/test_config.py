@@ -60,6 +60,16 @@ VARIANT = "{name: a, model: m, accelerator: X%s}"
             id="endpoint-without-scheme",
         ),
         pytest.param(
+            "interval_s: 20",
+            "sources.scrape.window_s 20 is below 40, twice interval_s: .*Make window_s longer",
+            id="window-that-never-holds-two-readings",
+        ),
+        pytest.param(
+            "interval_s: 5\nsources: {scrape: {interval_s: 2}}",
+            "sources.scrape.interval_s 2 isn't interval_s 5: .*Leave it out",
+            id="scrapes-at-another-pace-than-decisions",
+        ),
+        pytest.param(
             "sources: {scrape: {}, prometheus: {url: http://p}}", "not both", id="two-sources"
         ),
     ],

@@ -47,6 +47,7 @@ async def test_the_first_request_for_a_model_at_zero_is_decided_on_at_once(route
 interval_s: 3600
 wake_interval_s: 0.01
 sources:
+  scrape: {{window_s: 7200}}
   router: {{endpoints: ["{router.url}"]}}
   discovery: {{url: "{router.url}/all"}}
 accelerators: {{H100: {{cost_per_hour: 4}}, L40S: {{cost_per_hour: 1}}}}
@@ -88,7 +89,10 @@ class BrokenClock(SystemClock):
 async def test_a_tick_that_fails_is_told_and_the_next_one_decides():
     published, stop = Published(), asyncio.Event()
     loop = Loop(
-        parse_settings("interval_s: 3600\nvariants: [{name: v, model: m, accelerator: H100}]"),
+        parse_settings(
+            "interval_s: 3600\nsources: {scrape: {window_s: 7200}}\n"
+            "variants: [{name: v, model: m, accelerator: H100}]"
+        ),
         settings_file=None,
         clock=ShiftedClock(BrokenClock(), ahead_s=0.0),
         memory=DecisionMemory.empty(),

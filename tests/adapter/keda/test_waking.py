@@ -27,6 +27,7 @@ SETTINGS = """
 interval_s: 3600
 wake_interval_s: 0.01
 sources:
+  scrape: {{window_s: 7200}}
   router: {{endpoints: ["{url}"]}}
   discovery: {{url: "{url}/all"}}
 accelerators:

@@ -29,7 +29,7 @@ def quick_settings(**more: Any) -> dict[str, Any]:
         "hold_s": 6,
         "down_window_s": 6,
         "hpa_tolerance": 0.0,
-        "sources": {"scrape": {"interval_s": 1, "timeout_s": 1, "window_s": 5}},
+        "sources": {"scrape": {"timeout_s": 1, "window_s": 5}},
         "service_classes": {"chat": {"priority": 1, "slo": {"ttft_ms": 2000, "itl_ms": 34}}},
         "brakes": {"warm_up_s": 2, "max_scale_down_ratio": 1.0, "max_scale_up_factor": 100},
         **more,
@@ -82,7 +82,8 @@ class AdapterProcess:
 
     async def register(self) -> None:
         """Create what leads the API server to it, and wait until it finds it available."""
-        await eventually(self._bundle, within_s=60, what="the adapter's own certificate")
+        # An API server that finds nobody asks again ever more rarely.
+        await eventually(self._alive, within_s=60, what="the adapter listens")
         await self.kube.apply(external_name(port=self.port))
         bundle = base64.b64encode(await self._bundle()).decode()
         await self.kube.apply(api_service(port=self.port, ca_bundle=bundle))
@@ -150,6 +151,9 @@ class AdapterProcess:
             )
         assert answer.is_success, f"explain: {answer.status_code} {answer.text[:300]}"
         return answer.json()
+
+    async def _alive(self) -> bool:
+        return (await self._health.get("/livez")).is_success
 
     async def _bundle(self) -> bytes:
         path = self.state / "ca.crt"

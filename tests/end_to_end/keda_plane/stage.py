@@ -134,7 +134,7 @@ async def staged_with_keda(
 
         async with PageServer(respond=respond) as router:
             sources = stage.adapter.settings["sources"]
-            sources["scrape"]["window_s"] = window_s
+            sources["scrape"] = {"timeout_s": 1, "window_s": window_s}
             sources["router"] = {"endpoints": [router.url], "timeout_s": 1}
             own = KedaStage(stage, models)
             try:
