@@ -1,9 +1,11 @@
 """The plain-HTTP side door: /metrics for Prometheus, /livez, /healthz and /readyz for probes.
 
-Ready means that a decision is there and that the loop still sends new ones. It doesn't
-follow the readings behind it: if it did, engines or Prometheus being down would take
-every pod out of the Service, the APIService would be unavailable, and instead of a 503
-that says why, HPA would get none, while namespace deletions hang in the whole cluster.
+Ready means that there was a decision to serve, once. It follows neither the readings behind
+it nor the loop: if it did, engines being down, or one process, would take every pod out of
+the Service, the APIService would be unavailable, and instead of a 503 that says why, HPA
+would get none, while namespace deletions hang in the whole cluster. For the same reason who
+waits for a first decision for minutes is ready, to say so; until then reads go to replicas
+that have one, and a new version that never decides takes nobody's place in time.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +22,9 @@ from .openmetrics import expose, gzipped
 from .records import Freshness
 from .store import Edition, Store
 
-__all__ = ["Readiness", "build_health_app"]
+__all__ = ["FIRST_WITHIN_S", "Readiness", "build_health_app"]
+
+FIRST_WITHIN_S = 300.0
 
 
 class Readiness:
@@ -32,6 +36,7 @@ class Readiness:
         self._store = store
         self._clock = clock
         self._notes = notes
+        self._started_s = clock.monotonic_s()
         self._draining = False
 
     def drain(self) -> None:
@@ -41,7 +46,7 @@ class Readiness:
     def failures(self) -> tuple[str, ...]:
         """Return why requests should go elsewhere; nothing when ready."""
         draining = "draining: this process is shutting down" if self._draining else ""
-        return tuple(reason for reason in (draining, self._silence()) if reason)
+        return tuple(reason for reason in (draining, self._waiting()) if reason)
 
     def checks(self) -> tuple[str, ...]:
         """Return every check with its outcome, and what is amiss but keeps nobody from asking.
@@ -49,29 +54,35 @@ class Readiness:
         That is variants that are held or refused, and what `notes` says.
         """
         failed = tuple(f"[-]{reason}" for reason in self.failures())
-        failed += tuple(f"[!]{note}" for note in self._notes())
+        failed += tuple(f"[!]{note}" for note in (*self._notes(), *self._silence()))
         edition = self._store.edition
         if edition is None:
             return failed
         count = len(edition.publication.variants)
         received = f"[+]publication: {count} variants, {self._age_s(edition):.1f} s old"
-        passed = () if self._silence() else (received,)
-        return (*failed, *passed, *self._stale(edition))
+        return (*failed, received, *self._stale(edition))
 
     def _age_s(self, edition: Edition) -> float:
         return self._clock.monotonic_s() - edition.received_s
 
-    def _silence(self) -> str:
+    def _waiting(self) -> str:
+        """Return that the first decision is still to come, while it may be."""
+        waited_s = self._clock.monotonic_s() - self._started_s
+        if self._store.edition is not None or waited_s > FIRST_WITHIN_S:
+            return ""
+        return "publication: none yet; the first follows the first reading of the engines"
+
+    def _silence(self) -> tuple[str, ...]:
         edition = self._store.edition
         if edition is None:
-            return "publication: none yet; the first follows the first reading of the engines"
+            waited_s = self._clock.monotonic_s() - self._started_s
+            late = f"publication: still none after {waited_s:.0f} s; the log says why"
+            return (late,) if waited_s > FIRST_WITHIN_S else ()
         age_s, limit_s = self._age_s(edition), edition.publication.max_decision_age_s
         if age_s <= limit_s:
-            return ""
-        return (
-            f"publication: the decision loop has sent nothing for {age_s:.0f} s, above "
-            f"max_decision_age_s of {limit_s:g} s; its log says why"
-        )
+            return ()
+        silent = f"publication: the decision loop has sent nothing for {age_s:.0f} s"
+        return (f"{silent}, above max_decision_age_s of {limit_s:g} s; its log says why",)
 
     def _stale(self, edition: Edition) -> tuple[str, ...]:
         now_s, publication = self._clock.monotonic_s(), edition.publication

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from adapter.health import Readiness, build_health_app
+from adapter.health import FIRST_WITHIN_S, Readiness, build_health_app
 from adapter.publish import SERVED_METRICS
 from adapter.store import Store
 from adapter.telemetry import Telemetry
@@ -78,18 +78,27 @@ async def test_not_ready_before_the_first_publication(rig):
     assert "[-]publication: none yet" in response.text
 
 
-async def test_ready_while_publications_come_and_not_when_they_stop(rig):
+async def test_who_never_has_a_decision_is_asked_in_the_end_to_say_why(rig):
+    rig.clock.advance(FIRST_WITHIN_S)
+    assert (await rig.get("/readyz")).status_code == 503
+    rig.clock.advance(1.0)
+    response = await rig.get("/readyz?verbose")
+    assert response.status_code == 200
+    assert "[!]publication: still none after 301 s" in response.text
+
+
+async def test_a_loop_that_falls_silent_is_told_and_takes_nobody_out_of_the_service(rig):
     rig.publish({"default/llama": 5.0})
     response = await rig.get("/readyz")
     assert (response.status_code, response.text) == (200, "ok")
     rig.clock.advance(30.0)
-    assert (await rig.get("/readyz")).status_code == 200
+    assert "[!]publication" not in (await rig.get("/readyz?verbose")).text
     rig.clock.advance(1.0)
-    response = await rig.get("/readyz")
-    assert response.status_code == 503
-    assert "sent nothing for 31 s, above max_decision_age_s of 30 s" in response.text
+    response = await rig.get("/readyz?verbose")
+    assert response.status_code == 200
+    assert "[!]publication: the decision loop has sent nothing for 31 s, above" in response.text
     rig.publish({"default/llama": 5.0})
-    assert (await rig.get("/readyz")).status_code == 200
+    assert "[!]publication" not in (await rig.get("/readyz?verbose")).text
 
 
 async def test_not_ready_as_soon_as_draining(rig):

@@ -159,8 +159,8 @@ class ServiceProxy:
         self._server.close()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The Service publishes pods that aren't ready, too; a pod that has gone has no address.
-        running = [each for each in self.pods.pods.values() if each.daemon.running]
+        # Pods that are ready are a Service's endpoints; one that has gone has no address.
+        running = [each for each in self.pods.pods.values() if each.ready and each.daemon.running]
         try:
             self._turn += 1
             pod = running[self._turn % len(running)]
