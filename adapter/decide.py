@@ -72,7 +72,13 @@ def decide(
         rolling=around.rolling if around is not None else None,
         reachable=around.reachable_replicas if around is not None else None,
     )
-    resume = watched(memory.resume, names=catalog.variant_names, complete=complete, now_s=now_s)
+    resume = watched(
+        memory.resume,
+        names=catalog.variant_names,
+        complete=complete,
+        reading_age_s=analysis.reading_age_s,
+        now_s=now_s,
+    )
     sequence = memory.sequence + 1
     publication = publish(
         plan=decision,

@@ -218,11 +218,19 @@ class Loop:
         self._collector.see(sighting)
 
     async def _rest(self, until_s: float, stop: asyncio.Event) -> None:
-        """Wait for the next tick's time, or for a first request for a model without replicas."""
+        """Wait for the next tick's time, or for what can't wait for it.
+
+        That is a first request for a model without replicas, and a variant that has just been
+        declared: its HPA asks soon.
+        """
         while not stop.is_set() and (left_s := until_s - self._clock.monotonic_s()) > 0:
             watching = bool(self._sleepers) and self._collector.reads_routers
-            step_s = min(left_s, self._settings.wake_interval_s) if watching else left_s
+            looking = watching or self._follower is not None
+            step_s = min(left_s, self._settings.wake_interval_s) if looking else left_s
             await self._pause(step_s, stop)
+            if self._follower is not None and self._follower.declares_more():
+                logger.info("a variant has been declared; deciding at once")
+                return
             if watching and self._sleepers.called_by(*await self._collector.read_queues()):
                 logger.info("a request waits for a model without replicas; deciding at once")
                 return

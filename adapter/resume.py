@@ -4,7 +4,8 @@ A process that takes over knows what was published and what was learned, but has
 nothing: rates need two scrapes, means a window. Until it has watched complete readings
 for as long as the decision looks back, no count falls below the last one published, and
 a variant that it hasn't reached yet has the age of its predecessor's reading, so that it
-is held and not refused.
+is held and not refused. So has one whose replicas are all new: what was known a moment ago,
+of others or of none, gets old as time goes by and not at once.
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ class Resume:
     names: tuple[str, ...]
     published: FloatArray  # counts; 0: none
     watched_s: FloatArray  # complete readings since the restart
-    read_s: FloatArray  # when the readings behind `published` were made; -inf: never
+    read_s: FloatArray  # when readings were last made, before the restart or since; -inf: never
     seen_s: float  # the last look
 
     @classmethod
@@ -77,9 +78,17 @@ def resumed(publication: Publication, *, published_s: float) -> Resume:
     )
 
 
-def watched(resume: Resume, *, names: tuple[str, ...], complete: BoolArray, now_s: float) -> Resume:
+def watched(
+    resume: Resume,
+    *,
+    names: tuple[str, ...],
+    complete: BoolArray,
+    reading_age_s: FloatArray,
+    now_s: float,
+) -> Resume:
     """Return the state after one more tick; `complete` says whose readings are."""
     resume = resume.aligned(names)
     elapsed_s = max(0.0, now_s - resume.seen_s) if np.isfinite(resume.seen_s) else 0.0
     watched_s = resume.watched_s + np.where(complete, elapsed_s, 0.0)
-    return replace(resume, watched_s=watched_s, seen_s=now_s)
+    read_s = np.fmax(resume.read_s, now_s - reading_age_s)
+    return replace(resume, watched_s=watched_s, read_s=read_s, seen_s=now_s)

@@ -49,6 +49,7 @@ class ClusterFollower:
         self._world: World | None = None
         self._joined_of: tuple[Settings, int] | None = None
         self._joined_s = 0.0
+        self._declaring: frozenset[tuple[str, str, str]] = frozenset()
 
     def joined(self, settings: Settings) -> tuple[Settings, Sighting]:
         """Return `settings` with the cluster's variants, and their replicas.
@@ -66,8 +67,16 @@ class ClusterFollower:
                 world = replace(world, settings=before.settings)
             self._note(world, now_s)
             self._cluster.want(world.named)
+            self._declaring = _declaring(view)
             self._world, self._joined_of, self._joined_s = world, (settings, view.version), now_s
         return self._world.settings, self._world.sighting
+
+    def declares_more(self) -> bool:
+        """Return whether something that may declare a variant has come since the last join."""
+        if self._joined_of is None:
+            return False
+        view = self._cluster.view()
+        return view.version != self._joined_of[1] and bool(_declaring(view) - self._declaring)
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with what the cluster says of its variants."""
@@ -91,15 +100,28 @@ class ClusterFollower:
             self._faults.failed(source, Reason.MALFORMED, "; ".join(messages), now_s=now_s)
 
 
+def _declaring(view: ClusterView) -> frozenset[tuple[str, str, str]]:
+    """Return kind, namespace and name of what is annotated or made to declare variants."""
+    found = {
+        "HorizontalPodAutoscaler": [each.metadata for each in view.hpas if each.metadata.notes],
+        "ScaledObject": [each.metadata for each in view.scaled_objects if each.metadata.notes],
+        "VariantAutoscaling": [each.metadata for each in view.variants],
+    }
+    return frozenset((kind, each.namespace, each.name) for kind in found for each in found[kind])
+
+
 def _circumstances(standings: list[Standing | None]) -> Circumstances:
     reachable = [_or(each.reachable if each else None, -1) for each in standings]
     tolerance = [_or(each.tolerance_ratio if each else None, np.nan) for each in standings]
+    down = [_or(each.tolerance_down_ratio if each else None, np.nan) for each in standings]
     took = [_or(each.cold_start_s if each else None, np.nan) for each in standings]
     return Circumstances(
         reachable_replicas=np.array(reachable, dtype=np.int64),
         rolling=np.array([each is not None and each.rolling for each in standings], dtype=np.bool_),
         tolerance_ratio=np.array(tolerance, dtype=np.float64),
         cold_start_s=np.array(took, dtype=np.float64),
+        followed=np.array([each is not None and each.followed for each in standings]),
+        tolerance_down_ratio=np.array(down, dtype=np.float64),
         texts={
             "declared_by": tuple(each.source if each else "" for each in standings),
             "stuck": tuple(each.stuck if each else "" for each in standings),
