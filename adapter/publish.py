@@ -5,6 +5,7 @@ that the SLO needs is rounded up to the smallest count that it will act on; the 
 itself is never bent. In observe and paused mode the published count is what is there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from .analyze import Analysis, unseen
 from .catalog import Catalog
 from .guard import Brake, Guarded
 from .records import Publication, Reason, ReplicaState, Snapshot, TickReport
+from .tolerance import left_alone, nudged, tolerance_up_ratio
 
-__all__ = ["SERVED_METRICS", "nudged", "publish"]
+__all__ = ["SERVED_METRICS", "publish"]
 
 SERVED_METRICS = (
     "wva_desired_replicas",
@@ -62,7 +64,7 @@ def publish(
         current,
         most=variants.max_replicas,
         needed=plan.binding == Binding.DEMAND,
-        tolerance_ratio=_tolerance_ratio(snapshot, settings.hpa_tolerance),
+        tolerance_ratio=tolerance_up_ratio(snapshot, settings.hpa_tolerance),
         max_nudge=settings.max_nudge_replicas,
     )
     told = guarded.desired + nudge
@@ -95,7 +97,7 @@ def publish(
         binding_names=tuple(_camel(b.name) for b in Binding),
         texts={
             **catalog.texts,
-            **(snapshot.circumstances.texts if snapshot.circumstances is not None else {}),
+            **_circumstances(snapshot, decision, settings.hpa_tolerance),
             "dialect": snapshot.dialect,
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
             "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
@@ -106,33 +108,17 @@ def publish(
     )
 
 
-def _tolerance_ratio(snapshot: Snapshot, default: float) -> float | FloatArray:
-    """Return each HPA's own tolerance, the settings' where it has none that is known."""
-    if snapshot.circumstances is None:
-        return default
-    own = snapshot.circumstances.tolerance_ratio
-    return np.where(np.isfinite(own), own, default)
-
-
-def nudged(
-    desired: IntArray,
-    current: IntArray,
-    *,
-    most: IntArray,
-    needed: BoolArray,
-    tolerance_ratio: float | FloatArray,
-    max_nudge: int,
-) -> IntArray:
-    """Return how many replicas to add so that HPA acts on a needed scale-up.
-
-    HPA keeps `current` while desired/current <= 1 + tolerance. Past `most` is allowed
-    only where the need is `most` itself: HPA clamps it there.
-    """
-    acts_on = np.floor(current * (1.0 + tolerance_ratio) + 1e-9).astype(np.int64) + 1
-    inside = needed & (desired > current) & (desired < acts_on) & (current > 0)
-    extra = np.where(inside, acts_on - desired, 0)
-    fits = (desired + extra <= most) | (desired == most)
-    return np.where(fits & (extra <= max_nudge), extra, 0)
+def _circumstances(
+    snapshot: Snapshot, decision: _Decision, default_tolerance_ratio: float
+) -> Mapping[str, tuple[str, ...]]:
+    """Return what the cluster says of each variant, with what its HPA will make of the count."""
+    around = snapshot.circumstances
+    if around is None:
+        return {}
+    ignored = left_alone(decision.published, decision.current, around, default_tolerance_ratio)
+    told = around.texts.get("hpa_limit", ("",) * len(ignored))
+    limits = tuple("; ".join(filter(None, each)) for each in zip(told, ignored, strict=True))
+    return {**around.texts, "hpa_limit": limits}
 
 
 def _values(plan: Plan, decision: _Decision) -> dict[str, FloatArray]:

@@ -191,9 +191,11 @@ class Circumstances:
 
     reachable_replicas: NDArray[np.int64]  # most that can be had now; -1: nothing says
     rolling: NDArray[np.bool_]  # its pods are being replaced by a new version
-    tolerance_ratio: NDArray[np.float64]  # of the HPA that follows it; NaN: not known
+    tolerance_ratio: NDArray[np.float64]  # of the HPA that follows it, up; NaN: not known
     texts: Mapping[str, tuple[str, ...]]  # in words: who declares it, what holds it back
     cold_start_s: NDArray[np.float64] | None = None  # that its pods took; NaN: none shows it
+    followed: NDArray[np.bool_] | None = None  # whether an HPA is known that reads its metric
+    tolerance_down_ratio: NDArray[np.float64] | None = None  # that HPA's; NaN: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -63,6 +63,7 @@ class Hpa:
     variant: str  # that its metric selects, "" if it selects none of ours
     made_by: str  # the ScaledObject that it was made for
     tolerance_up: float | None
+    tolerance_down: float | None
     limits: tuple[str, ...]  # what holds it back, by reason
     holds: Holds
     zero: str  # whether and how it goes to zero, in words
@@ -123,7 +124,8 @@ def reduce_hpa(document: Mapping[str, Any]) -> Hpa:
         most=count_at(spec, "maxReplicas") or 1,
         variant=_selected(spec),
         made_by=_maker(document),
-        tolerance_up=_tolerance(spec),
+        tolerance_up=_tolerance(spec, "scaleUp"),
+        tolerance_down=_tolerance(spec, "scaleDown"),
         limits=tuple(_limits(mapping_at(document, "status"))),
         holds=holds_of(mapping_at(spec, "behavior"), {}),
         zero=hpa_zero(least),
@@ -156,9 +158,9 @@ def _maker(document: Mapping[str, Any]) -> str:
     return text_at(document, "metadata", "labels", "scaledobject.keda.sh/name")
 
 
-def _tolerance(spec: Mapping[str, Any]) -> float | None:
-    """Return the tolerance of scaling up that the HPA itself sets."""
-    given = mapping_at(spec, "behavior", "scaleUp").get("tolerance")
+def _tolerance(spec: Mapping[str, Any], way: str) -> float | None:
+    """Return the tolerance of scaling one way that the HPA itself sets."""
+    given = mapping_at(spec, "behavior", way).get("tolerance")
     value = None if given is None else quantity(given)
     return value if value is not None and value >= 0 else None
 

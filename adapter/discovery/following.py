@@ -120,7 +120,7 @@ def _circumstances(standings: list[Standing | None]) -> Circumstances:
         rolling=np.array([each is not None and each.rolling for each in standings], dtype=np.bool_),
         tolerance_ratio=np.array(tolerance, dtype=np.float64),
         cold_start_s=np.array(took, dtype=np.float64),
-        followed=np.array([each is not None and each.followed for each in standings]),
+        followed=np.array([each and each.followed for each in standings], dtype=np.bool_),
         tolerance_down_ratio=np.array(down, dtype=np.float64),
         texts={
             "declared_by": tuple(each.source if each else "" for each in standings),

@@ -23,8 +23,10 @@ class Standing:
     reachable: int | None  # most replicas that can be had now; None: nothing says
     stuck: str
     rolling: bool
-    tolerance_ratio: float | None  # of the HPA that follows it; None: not known
+    tolerance_ratio: float | None  # of the HPA that follows it, up; None: not known
     limits: tuple[str, ...]  # what holds that HPA back
+    followed: bool = False  # by an HPA
+    tolerance_down_ratio: float | None = None
     zero: str = ""  # whether and how it goes to zero
     supply: str = ""  # accelerators that there are for it, in words
     cold_start_s: float | None = None  # that its pods took to get ready
@@ -95,6 +97,8 @@ class Sight:
             rolling=workload is not None and workload.rolling,
             tolerance_ratio=hpa.tolerance_up if hpa is not None else None,
             limits=hpa.limits if hpa is not None else (),
+            followed=hpa is not None,
+            tolerance_down_ratio=hpa.tolerance_down if hpa is not None else None,
             zero=hpa.zero if hpa is not None and not hpa.made_by else "",
             cold_start_s=replicas.cold_start_s,
         )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adapter.catalog import build_catalog
 from adapter.config import parse_settings
 from adapter.decide import DecisionMemory, decide
 from adapter.discovery.following import ClusterFollower
@@ -99,6 +100,42 @@ def test_problems_are_faults_since_they_began(cluster, follower, clock):
     cluster.show(hpa(), deployment())
     follower.joined(SETTINGS)
     assert follower.added_to(snapshot_of(catalog, [])).faults == ()
+
+
+def test_a_new_declaration_is_noticed_and_a_new_replica_is_none(cluster, follower):
+    assert not follower.declares_more()  # nothing was joined yet: a tick is on its way
+    cluster.show(hpa("one"), deployment("one"))
+    follower.joined(SETTINGS)
+    assert not follower.declares_more()
+    cluster.show(hpa("one"), deployment("one", replicas=2), hpa("other", model=None))
+    assert not follower.declares_more()
+    cluster.show(hpa("one"), deployment("one"), hpa("two"), deployment("two"))
+    assert follower.declares_more()
+    follower.joined(SETTINGS)
+    assert not follower.declares_more()
+    cluster.show(hpa("one"), deployment("one"))
+    assert not follower.declares_more()
+
+
+def test_the_tolerance_that_swallows_a_scale_down_is_the_hpas_own(cluster, follower):
+    quiet, loud = hpa("quiet"), hpa("loud")
+    loud["spec"]["behavior"] = {"scaleDown": {"tolerance": "0"}}
+    cluster.show(quiet, deployment("quiet"), loud, deployment("loud"))
+    settings, _ = follower.joined(SETTINGS)
+    snapshot = follower.added_to(snapshot_of(build_catalog(settings), []))
+    names = [key.name for key in snapshot.variants]
+    down = dict(zip(names, snapshot.circumstances.tolerance_down_ratio, strict=True))
+    assert snapshot.circumstances.followed.all()
+    assert down["loud"] == 0.0
+    assert np.isnan(down["quiet"])
+
+
+def test_a_cluster_that_declares_nothing_is_decided_on(cluster, follower):
+    settings, _ = follower.joined(SETTINGS)
+    catalog = build_catalog(settings)
+    snapshot = follower.added_to(snapshot_of(catalog, []))
+    report = TickReport(collect_s=0.0, decide_s=0.0, encode_s=0.0)
+    assert decide(snapshot, catalog, DecisionMemory.empty(), report=report)[0].variants == ()
 
 
 CATALOG = catalog_of(

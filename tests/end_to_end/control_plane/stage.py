@@ -92,6 +92,18 @@ class Stage:
             what=f"{variant} has {count} ready replicas",
         )
 
+    async def carries(
+        self, variant: str, enough: Callable[[int], bool], *, within_s: float = 30.0
+    ) -> None:
+        """Wait until a Deployment has enough ready; a backlog may ask for more in passing."""
+        path = path_of("Deployment", variant, namespace=self.namespace, **APPS)
+        await eventually(
+            lambda: self.kube.get(path),
+            lambda found: enough(found["status"].get("readyReplicas", 0)),
+            within_s=within_s,
+            what=f"{variant} has enough ready replicas",
+        )
+
     async def hpa(self, variant: str) -> dict[str, Any]:
         path = path_of("HorizontalPodAutoscaler", variant, namespace=self.namespace, **AUTOSCALING)
         return await self.kube.get(path)

@@ -124,9 +124,8 @@ async def test_the_api_server_restarts(world: World, outcome: Outcome) -> None:
         world.plane.launch_api_server()
         await asyncio.to_thread(world.plane.await_api_server)
         await stage.adapter.available()
-        more = await stage.settled("chat", enough_for(24.0), within_s=90)
-        assert more > count
-        await stage.replicas("chat", more)
+        assert await stage.settled("chat", enough_for(24.0), within_s=90) > count
+        await stage.carries("chat", enough_for(24.0))
 
 
 async def test_a_slow_etcd_delays_and_breaks_nothing(world: World, outcome: Outcome) -> None:
@@ -138,9 +137,8 @@ async def test_a_slow_etcd_delays_and_breaks_nothing(world: World, outcome: Outc
             await asyncio.sleep(8)
         finally:
             world.plane.etcd.signal(signal.SIGCONT)
-        more = await stage.settled("chat", enough_for(24.0), within_s=90)
-        assert more > count
-        await stage.replicas("chat", more)
+        assert await stage.settled("chat", enough_for(24.0), within_s=90) > count
+        await stage.carries("chat", enough_for(24.0))
 
 
 async def test_rbac_taken_away_and_given_back(world: World, outcome: Outcome) -> None:
