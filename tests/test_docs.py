@@ -152,6 +152,17 @@ def test_every_claim_beside_the_peers_names_a_test_that_exists() -> None:
         assert name in names, claim[0]
 
 
+def test_every_scenario_and_case_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "`tests/" in line]
+    assert len(rows) > 60
+    for row in rows:
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row):
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), row
+    cases = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert cases == {*range(1, 20), *range(45, 62), 74, 75}
+
+
 def test_architecture_page_names_packages_and_modules_that_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for package in ("optimizer", "adapter"):

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from adapter.collect import Collector
+from adapter.collect.fleet import Group, Sighting
 from adapter.collect.prometheus_api import failure_of
 from adapter.config import Settings, parse_settings
 from adapter.errors import ConfigError, SourceError
@@ -259,6 +260,24 @@ async def test_a_pod_that_disappears_is_silent_first_and_gone_later() -> None:
         assert soon.replica_age_s.tolist() == [3.5, 8.5]
         late = await run.collect(after_s=60.0)
         assert late.replica_id == ("default/a-0",)
+
+
+async def test_series_of_a_pod_that_the_cluster_has_deleted_decide_nothing() -> None:
+    """Prometheus answers for a deleted pod for minutes; the cluster knows better."""
+    here = Group(namespace="default", variant="a", replica="a-0", state=ReplicaState.READY, urls=())
+    key = ("default", "a")
+    sighting = Sighting(groups={key: (here,)}, current={key: 1}, ready={key: 1})
+    async with (
+        FakePrometheus(vllm(POD, OTHER)) as fake,
+        Running(settings_of(fake.server.url)) as run,
+    ):
+        before = await run.collect()
+        run.collector.see(sighting)
+        after = await run.collect()
+    assert before.replica_id == ("default/a-0", "default/a-1")
+    assert after.replica_id == ("default/a-0",)
+    assert after.replica["running_requests"][0] == 4.0
+    assert (after.current_replicas.tolist(), after.ready_replicas.tolist()) == ([1], [1])
 
 
 async def test_a_warning_is_told_and_nobody_is_forgotten_on_it() -> None:
