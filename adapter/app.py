@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
 from . import __version__
 from .clock import Clock, SystemClock, boot_id
-from .config import Settings
+from .config import ApiSettings, HealthSettings, Settings
 from .deciding import Deciding
 from .external_metrics.access import Authorizer
 from .external_metrics.api import create_api
@@ -82,28 +83,19 @@ async def serve(
         guard, problem = await stack.enter_async_context(
             _guarded(settings, transport, clock, group, tls.trust_clients)
         )
-        api = ApiServer(
-            create_api(
-                store,
-                clock=clock,
-                guard=guard,
-                checks=_checks(readiness, problem),
-                adapter_version=__version__,
-                observe=_observer(telemetry),
-                more=cluster.routes(keeper) if cluster is not None else (),
-            ),
-            host=settings.api.host,
-            port=settings.api.port,
-            context=tls.context,
+        routes = cluster.routes(keeper) if cluster is not None else ()
+        checks = _checks(readiness, problem)
+        api = _api(
+            settings.api,
+            store,
+            clock,
+            tls,
+            guard=guard,
+            checks=checks,
+            telemetry=telemetry,
+            routes=routes,
         )
-        health = ApiServer(
-            build_health_app(
-                telemetry.registry, readiness, served=telemetry.request_counter("health")
-            ),
-            host=settings.health.host,
-            port=settings.health.port,
-            context=None,
-        )
+        health = _health(settings.health, telemetry, readiness)
         keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
         telemetry.watch_streams(lambda: keda.scaler.open_streams)
 
@@ -131,7 +123,7 @@ async def serve(
         logger.info("draining")
         await asyncio.sleep(DRAIN_S)
         await keda.stop(GRPC_GRACE_S)
-        # A Service that publishes pods which aren't ready leads here until this process is gone.
+        # Whoever has a connection still asks over it until this process is gone.
         await part
         api.stop()
         health.stop()
@@ -139,6 +131,36 @@ async def serve(
         for task in tasks:
             task.cancel()
     logger.info("stopped")
+
+
+def _api(
+    settings: ApiSettings,
+    store: Store,
+    clock: Clock,
+    tls: ServingTls,
+    *,
+    guard: Guard,
+    checks: Callable[[], Mapping[str, str]],
+    telemetry: Telemetry,
+    routes: Sequence[Route],
+) -> ApiServer:
+    application = create_api(
+        store,
+        clock=clock,
+        guard=guard,
+        checks=checks,
+        adapter_version=__version__,
+        observe=_observer(telemetry),
+        more=routes,
+    )
+    return ApiServer(application, host=settings.host, port=settings.port, context=tls.context)
+
+
+def _health(settings: HealthSettings, telemetry: Telemetry, readiness: Readiness) -> ApiServer:
+    application = build_health_app(
+        telemetry.registry, readiness, served=telemetry.request_counter("health")
+    )
+    return ApiServer(application, host=settings.host, port=settings.port, context=None)
 
 
 async def _settle(store: Store) -> None:

@@ -7,6 +7,8 @@ import pytest
 from tests.end_to_end.control_plane import binaries as kube
 from tests.end_to_end.keda_plane import binaries
 
+from .test_control_plane_programs import program
+
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -18,12 +20,6 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("WVA_E2E_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KEDA_ASSETS", raising=False)
     return tmp_path
-
-
-def program(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_text("#!/bin/sh\n", encoding="utf-8")
-    path.chmod(0o755)
 
 
 def test_no_go_and_no_programs_ends_with_two(

@@ -21,7 +21,7 @@ from .nodes import MachineRoom
 from .objects import API_SERVICE, METRIC, deployment, external_name, hpa
 from .stage import World, settings_of
 
-__all__ = ["SYSTEM", "Installed", "installed", "make"]
+__all__ = ["SYSTEM", "Installed", "installed", "make", "removed"]
 
 SYSTEM = "wva-system"
 APPS = {"version": "apps/v1"}
@@ -140,7 +140,7 @@ async def installed(
     async with contextlib.AsyncExitStack() as stack:
         engines = await stack.enter_async_context(Engines(variants, loads))
         pods = await stack.enter_async_context(AdapterPods(world.plane, kube, world.folder))
-        stack.push_async_callback(_remove, world, namespace)
+        stack.push_async_callback(_released, world, namespace)
         kubelet = Kubelet(kube, [engines, pods], [namespace, SYSTEM], room=room or MachineRoom())
         await stack.enter_async_context(kubelet)
         for each in variants:
@@ -176,12 +176,17 @@ async def make(world: World, target: str, *variables: str) -> str:
     return out.decode()
 
 
-async def _remove(world: World, namespace: str) -> None:
-    """Leave a cluster in which other scenarios run the adapter themselves."""
+async def removed(
+    world: World,
+    namespace: str,
+    *variables: str,
+    autoscaler: str = "HorizontalPodAutoscaler",
+    version: str = AUTOSCALING["version"],
+) -> None:
+    """Uninstall, and leave a cluster in which other scenarios run the adapter themselves."""
     kube = world.kube
-    await kube.delete(path_of("APIService", API_SERVICE, **API_SERVICES))
-    for kind, version, where in (
-        ("HorizontalPodAutoscaler", "autoscaling/v2", namespace),
+    for kind, api, where in (
+        (autoscaler, version, namespace),
         ("Deployment", "apps/v1", namespace),
         ("Deployment", "apps/v1", SYSTEM),
         ("ReplicaSet", "apps/v1", SYSTEM),
@@ -189,9 +194,9 @@ async def _remove(world: World, namespace: str) -> None:
         ("Pod", "v1", SYSTEM),
         ("Pod", "v1", namespace),
     ):
-        await kube.delete(path_of(kind, version=version, namespace=where), gracePeriodSeconds=0)
+        await kube.delete(path_of(kind, version=api, namespace=where), gracePeriodSeconds=0)
     await kube.delete(path_of("Namespace", namespace))
-    await make(world, "uninstall")
+    await make(world, "uninstall", *variables)
     await eventually(
         lambda: kube.find(path_of("Namespace", SYSTEM)),
         lambda found: found is None,
@@ -199,3 +204,9 @@ async def _remove(world: World, namespace: str) -> None:
         what=f"the namespace {SYSTEM} is gone",
     )
     await asyncio.to_thread(install_access, world.plane)
+
+
+async def _released(world: World, namespace: str) -> None:
+    """Remove the APIService first: namespaces hang on one that is down."""
+    await world.kube.delete(path_of("APIService", API_SERVICE, **API_SERVICES))
+    await removed(world, namespace)

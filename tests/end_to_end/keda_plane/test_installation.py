@@ -3,10 +3,9 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from tests.end_to_end.control_plane.access import install_access
 from tests.end_to_end.control_plane.adapter_pods import AdapterPods, ServiceProxy
 from tests.end_to_end.control_plane.engines import Engines, variant
-from tests.end_to_end.control_plane.installed import SYSTEM, Installed, make
+from tests.end_to_end.control_plane.installed import SYSTEM, Installed, make, removed
 from tests.end_to_end.control_plane.kube_api import eventually, path_of
 from tests.end_to_end.control_plane.kubelet import Kubelet
 from tests.end_to_end.control_plane.load import Load
@@ -32,7 +31,8 @@ async def installed_for_keda(world: World) -> AsyncIterator[Installed]:
         engines = await stack.enter_async_context(Engines([chat], {chat.model: Load()}))
         pods = await stack.enter_async_context(AdapterPods(world.plane, kube, world.folder))
         kubelet = Kubelet(kube, [engines, pods], [namespace, SYSTEM])
-        stack.push_async_callback(_remove, world, namespace)
+        as_keda = {"autoscaler": "ScaledObject", "version": KEDA_API}
+        stack.push_async_callback(removed, world, namespace, "OVERLAY=keda", **as_keda)
         await stack.enter_async_context(kubelet)
         await kube.apply(deployment("chat", namespace=namespace))
         done = await make(world, "install", "OVERLAY=keda", "IMAGE=registry.example/wva:1")
@@ -40,29 +40,6 @@ async def installed_for_keda(world: World) -> AsyncIterator[Installed]:
         stage = Installed(world, namespace, engines, kubelet, pods, ServiceProxy(pods))
         await stage.configure(settings_of([chat], engines, least=0, zero_after_s=3))
         yield stage
-
-
-async def _remove(world: World, namespace: str) -> None:
-    kube = world.kube
-    for kind, version, where in (
-        ("ScaledObject", KEDA_API, namespace),
-        ("Deployment", "apps/v1", namespace),
-        ("Deployment", "apps/v1", SYSTEM),
-        ("ReplicaSet", "apps/v1", namespace),
-        ("ReplicaSet", "apps/v1", SYSTEM),
-        ("Pod", "v1", namespace),
-        ("Pod", "v1", SYSTEM),
-    ):
-        await kube.delete(path_of(kind, version=version, namespace=where), gracePeriodSeconds=0)
-    await kube.delete(path_of("Namespace", namespace))
-    await make(world, "uninstall", "OVERLAY=keda")
-    await eventually(
-        lambda: kube.find(path_of("Namespace", SYSTEM)),
-        lambda found: found is None,
-        within_s=60,
-        what=f"the namespace {SYSTEM} is gone",
-    )
-    install_access(world.plane)
 
 
 async def api_service_owner(world: World) -> str:
