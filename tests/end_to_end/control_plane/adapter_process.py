@@ -83,7 +83,7 @@ class AdapterProcess:
     async def register(self) -> None:
         """Create what leads the API server to it, and wait until it finds it available."""
         # An API server that finds nobody asks again ever more rarely.
-        await eventually(self._alive, within_s=60, what="the adapter listens")
+        await eventually(lambda: self.answers("/livez"), within_s=60, what="the adapter listens")
         await self.kube.apply(external_name(port=self.port))
         bundle = base64.b64encode(await self._bundle()).decode()
         await self.kube.apply(api_service(port=self.port, ca_bundle=bundle))
@@ -152,8 +152,9 @@ class AdapterProcess:
         assert answer.is_success, f"explain: {answer.status_code} {answer.text[:300]}"
         return answer.json()
 
-    async def _alive(self) -> bool:
-        return (await self._health.get("/livez")).is_success
+    async def answers(self, probe: str) -> bool:
+        """Return whether a probe of the pod's succeeds."""
+        return (await self._health.get(probe)).is_success
 
     async def _bundle(self) -> bytes:
         path = self.state / "ca.crt"

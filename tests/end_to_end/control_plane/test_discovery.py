@@ -1,6 +1,7 @@
 """What the cluster's own objects are enough for: no variant is in the adapter's settings."""
 
 import asyncio
+import re
 from typing import Any
 
 from adapter.announce.announcer import ROUND_S
@@ -33,10 +34,15 @@ async def annotate(stage: Stage, name: str = "chat", **annotations: str) -> None
 
 
 async def test_one_annotated_hpa_gives_a_first_decision(world: World, outcome: Outcome) -> None:
+    """It is made beside an adapter that knows of nothing, and its first read succeeds."""
     chat = variant("chat", namespace=new_namespace())
     settings = undeclared(chat.namespace)
-    async with staged(world, [chat], settings=settings, replicas=2) as stage:
+    async with staged(world, [chat], settings=settings, replicas=2, reads=False) as stage:
         await stage.replicas("chat", 2)
+        await stage.adapter.start()
+        await eventually(
+            lambda: stage.adapter.answers("/readyz"), within_s=30, what="the pod is ready"
+        )
         await annotate(stage)
         # What is there: nothing falls before the warm-up is over.
         await stage.decision("chat", 2, within_s=60)
@@ -51,6 +57,7 @@ async def test_one_annotated_hpa_gives_a_first_decision(world: World, outcome: O
         assert told["texts"]["declared_by"] == f"HPA {stage.namespace}/chat"
         assert told["labels"]["accelerator_type"] != ""
         await stage.measure(outcome)
+        assert outcome.failures == []
 
 
 async def test_a_declared_variant_follows_its_load(world: World, outcome: Outcome) -> None:
@@ -73,7 +80,10 @@ async def test_a_declared_variant_follows_its_load(world: World, outcome: Outcom
             lambda: stage.kube.get(events), lambda found: found["items"], within_s=15, what="told"
         )
         assert told["items"][0]["involvedObject"]["kind"] == "HorizontalPodAutoscaler"
-        assert any("desired replicas of chat: 1 to" in each["message"] for each in told["items"])
+        # An event that is repeated has the words of its last time.
+        (words,) = {each["message"] for each in told["items"]}
+        before, after = re.findall(r"desired replicas of chat: (\d+) to (\d+) ", words)[0]
+        assert int(after) > int(before)
 
 
 async def test_a_variant_autoscaling_needs_no_annotation(world: World, outcome: Outcome) -> None:
