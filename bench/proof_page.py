@@ -36,7 +36,9 @@ NOT_YET = f"""## Not shown
 - Ablation of the fragmentation check (replays have no node topology to check against) and of learning
   alone: where the given profiles are right there is nothing to learn; section 4 has what learning
   makes of wrong ones.
-- Our decisions in closed loop with the independent simulator: only single engines are compared.
+- Our decisions in closed loop with the independent simulator: single engines are compared below, and
+  `python -m bench.referee_ramp` gives it the replicas that policies asked for on the public ramp, with the
+  same requests. Its law is the scenario's, which was fitted to aiconfigurator's points.
 - `{DAY}` where its rows are missing above: it takes longest and runs last.
 """
 

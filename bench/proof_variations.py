@@ -6,6 +6,7 @@ from typing import Any
 
 from adapter.commands.replay_settings import replay_settings
 from adapter.config import Settings
+from adapter.config.sources import DialectSettings
 from simulator.closed_loop import PolicyFactory
 from simulator.cluster_spec import Event
 from simulator.scenario import Scenario
@@ -72,9 +73,21 @@ def _models(change: Callable[[Any], dict[str, Any]]) -> Change:
     return changed
 
 
-def _without_kv_bound(model: Any) -> dict[str, Any]:
-    endless = {"kv_capacity_tokens": ENDLESS_TOKENS}
-    return {"profiles": {n: p.model_copy(update=endless) for n, p in model.profiles.items()}}
+def _without_kv_bound(scenario: Scenario) -> Changed:
+    """Return settings by which memory never runs out, and that don't read how much there is."""
+
+    def endless(model: Any) -> dict[str, Any]:
+        tokens = {"kv_capacity_tokens": ENDLESS_TOKENS}
+        return {"profiles": {n: p.model_copy(update=tokens) for n, p in model.profiles.items()}}
+
+    changed = _models(endless)(scenario)
+    blind = DialectSettings(
+        detect=("vllm:num_requests_running",),
+        extends="vllm",
+        signals={"kv_capacity_tokens": "not_exported"},
+    )
+    settings = changed.settings.model_copy(update={"dialects": {"vllm": blind}})
+    return Changed(scenario, settings)
 
 
 def _median(scenario: Scenario) -> Changed:
@@ -102,7 +115,7 @@ ABLATIONS: Mapping[str, Change] = {
     "no forecast quantile (upper_need_ratio 0.5)": _setting(upper_need_ratio=0.5),
     "no tail sizing (percentile 50)": _median,
     "no margin to stability (stability_margin_ratio 0)": _setting(stability_margin_ratio=0.0),
-    "no KV bound (kv_capacity_tokens endless)": _models(_without_kv_bound),
+    "no KV bound (kv_capacity_tokens endless)": _without_kv_bound,
     "change is free (change_price_ratio 0)": _setting(change_price_ratio=0.0),
     "no patience (patience_ratio 0)": _setting(patience_ratio=0.0),
     "no mix of variants (routing separate)": _models(lambda _: {"routing": "separate"}),

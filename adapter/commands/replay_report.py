@@ -33,6 +33,7 @@ ROWS: tuple[tuple[str, str, str, bool | None], ...] = (
     ("scaling actions", "actions", ".1f", None),
     ("reversals within 10 min", "reversals", ".1f", False),
     ("asked to ready, s", "ready_after_s", ".0f", None),
+    ("demand to capacity, s", "covered_after_s", ".0f", None),
 )
 
 

@@ -91,7 +91,15 @@ def recorded_summary(past: Past, windows: Windows) -> Summary:
 
 
 def _unknown() -> dict[str, float]:
-    names = ("worst_5_min", "goodput_rps", "energy_kwh", "reversals", "ready_after_s", "failed")
+    names = (
+        "worst_5_min",
+        "goodput_rps",
+        "energy_kwh",
+        "reversals",
+        "ready_after_s",
+        "covered_after_s",
+        "failed",
+    )
     return dict.fromkeys(names, math.nan)
 
 
