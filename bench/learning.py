@@ -110,6 +110,8 @@ def _run(case: Case, seed: int) -> Run:
             workloads=lengths,
             seed=start,
             now_s=float(end_s),
+            limits=_limits(case),
+            slo=_targets(case),
             settings=EstimatorSettings(spacing_s=WINDOW_S),
         )
     found = learned(state, start)
@@ -225,20 +227,28 @@ def _profiles(case: Case) -> ServiceProfiles:
 
 
 def _capacity(case: Case, profiles: ServiceProfiles, lengths: Workloads) -> float:
-    limits = EngineLimits(
+    found = largest_arrival_rate(
+        profiles, lengths, _limits(case), _targets(case), stability_margin_ratio=0.1
+    )
+    return max(float(found.rate_rps[0]), 1e-6)
+
+
+def _limits(case: Case) -> EngineLimits:
+    return EngineLimits(
         max_batch_size=np.array([case.batch]),
         max_queue_size=np.array([10 * case.batch]),
         kv_capacity_tokens=np.array([float(case.kv_tokens)]),
         max_batched_tokens=np.array([float(case.budget)]),
     )
-    targets = SloTargets(
+
+
+def _targets(case: Case) -> SloTargets:
+    return SloTargets(
         ttft_s=np.array([TTFT_S]),
         itl_s=np.array([ITL_FACTOR * case.base * 1e-3]),
         percentile_ratio=np.array([0.95]),
         throughput_tps=np.zeros(1),
     )
-    found = largest_arrival_rate(profiles, lengths, limits, targets, stability_margin_ratio=0.1)
-    return max(float(found.rate_rps[0]), 1e-6)
 
 
 if __name__ == "__main__":

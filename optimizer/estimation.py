@@ -4,7 +4,10 @@ A new observation joins the operating point it resembles, or takes a slot of its
 slot heard of least recently makes room. So the window remembers the loads that a variant
 has seen instead of the last minutes of one load, and noise averages out point by point.
 After that the variant's profile is fitted anew, as far as the window determines it
-(`profile_fit`), starting from its last good fit, else from its seed.
+(`profile_fit`), starting from its last good fit, else from its seed. A fit is adopted when
+it tells the replica's capacity within 5 % (`identification`); until then the variant is
+unidentified and holds its last good fit, else its seed. Where nobody knows a seed, a fit is
+adopted as soon as condition and residuals allow.
 
 All memory is in EstimatorState, which goes in and comes out; rows are matched by name.
 What identifies a profile (image, arguments, accelerator) belongs into the name. The
@@ -16,7 +19,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from .domain import FloatArray, IntArray, ServiceProfiles, Workloads
+from .domain import (
+    BoolArray,
+    EngineLimits,
+    FloatArray,
+    IntArray,
+    ServiceProfiles,
+    SloTargets,
+    Workloads,
+)
 from .estimator_state import (
     DEFAULT_SETTINGS,
     FEATURES,
@@ -24,6 +35,7 @@ from .estimator_state import (
     EstimatorState,
     Observations,
 )
+from .identification import LARGEST_CAPACITY_ERROR, capacity_error
 from .profile_fit import (
     GENERIC_SEED,
     KNOWN_SEED,
@@ -32,14 +44,18 @@ from .profile_fit import (
     fit_profiles,
     trust_of,
 )
-from .profile_points import Points
-from .step_law import Load, load_of, parameters_of, profiles_of
+from .profile_points import TTFT_WEIGHT, FitProblem, Points
+from .step_law import POISSON, Load, load_of, parameters_of, profiles_of
 
 __all__ = ["EstimatorSettings", "EstimatorState", "Learned", "Observations", "learned", "update"]
 
 # A dense model's slopes relative to its base where nothing at all is known of a variant;
 # only the ratios matter, and only until the load has varied.
 _GENERIC_SEED = (10e-3, 30e-6, 30e-6, 80e-9, 10e-3)
+# A window's mean TTFT holds half a queue, and prompts that bunch: the law's error in it
+# (3 to 25 %) is no noise that averages out, and would go into the slope of prompts. A known
+# seed holds that slope where gaps say little of it; without one, TTFT has to.
+_TTFT_WEIGHT = 0.01
 _RATE, _PROMPT, _SECOND, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(FEATURES)
 
 
@@ -74,6 +90,8 @@ def update(
     workloads: Workloads,
     seed: ServiceProfiles,
     now_s: float,
+    limits: EngineLimits | None = None,
+    slo: SloTargets | None = None,
     settings: EstimatorSettings = DEFAULT_SETTINGS,
 ) -> EstimatorState:
     """Return the state after a window of observations.
@@ -90,6 +108,8 @@ def update(
         Priors; NaN rows: none.
     now_s : float
         End of the window, on a clock that doesn't run backwards. [s]
+    limits, slo : V rows, optional
+        What capacity is to be predicted for; absent: a fit is adopted whatever it says of it.
     settings : EstimatorSettings
 
     Returns
@@ -105,8 +125,14 @@ def update(
     if len(rows) == 0:
         return state
     state = _remembered(state, rows, features[rows], observations.requests[rows], now_s, settings)
-    fitted = _fitted(state, rows, seed, now_s, settings)
-    return _adopted(state, rows, fitted)
+    points = _points(state, rows, now_s, settings)
+    fitted = _fitted(state, rows, points, seed)
+    error = np.full(len(rows), np.nan)
+    if limits is not None and slo is not None:
+        error = _capacity_error(
+            points, fitted, workloads.take(rows), limits.take(rows), slo.take(rows)
+        )
+    return _adopted(state, rows, fitted, error, seed_known=np.isfinite(seed.iteration_base_s[rows]))
 
 
 def _features(observations: Observations, workloads: Workloads) -> FloatArray:
@@ -183,58 +209,107 @@ def _distance(points: FloatArray, features: FloatArray) -> FloatArray:
     return np.asarray(np.abs(here - there).max(axis=2), dtype=np.float64)
 
 
-def _fitted(
-    state: EstimatorState,
-    rows: IntArray,
-    seed: ServiceProfiles,
-    now_s: float,
-    settings: EstimatorSettings,
-) -> FittedProfiles:
+def _points(
+    state: EstimatorState, rows: IntArray, now_s: float, settings: EstimatorSettings
+) -> Points:
+    """Return what is remembered of `rows`, the newest counting most."""
     # Slots fill from the first on: the empty ones at the end needn't be carried along.
     used = slice(0, int((state.requests[rows] > 0).sum(axis=1).max()))
     points, mass = state.points[rows, used], state.requests[rows, used]
     age_s = np.where(mass > 0, now_s - state.seen_s[rows, used], 0.0)
     weight = mass / (mass + settings.half_trusted_requests)
-    weight = weight * np.exp2(-age_s / settings.half_life_s)
+    return Points(
+        load=Load(
+            arrival_rate_rps=points[..., _RATE],
+            prompt_tokens=points[..., _PROMPT],
+            prompt_tokens_second=points[..., _SECOND],
+            held_tokens=points[..., _HELD],
+            decode_steps=points[..., _STEPS],
+            context_tokens=points[..., _CONTEXT],
+        ),
+        decoding_requests=points[..., _DECODING],
+        itl_s=points[..., _ITL],
+        ttft_s=points[..., _TTFT],
+        weight=weight * np.exp2(-age_s / settings.half_life_s),
+    )
+
+
+def _fitted(
+    state: EstimatorState, rows: IntArray, points: Points, seed: ServiceProfiles
+) -> FittedProfiles:
     full = state.full[rows]
     prior = np.where(np.isfinite(full), full, parameters_of(seed)[rows])
     known = np.isfinite(prior[:, 0])
     prior = np.where(known[:, None], prior, np.array(_GENERIC_SEED))
     return fit_profiles(
-        Points(
-            load=Load(
-                arrival_rate_rps=points[..., _RATE],
-                prompt_tokens=points[..., _PROMPT],
-                prompt_tokens_second=points[..., _SECOND],
-                held_tokens=points[..., _HELD],
-                decode_steps=points[..., _STEPS],
-                context_tokens=points[..., _CONTEXT],
-            ),
-            decoding_requests=points[..., _DECODING],
-            itl_s=points[..., _ITL],
-            ttft_s=points[..., _TTFT],
-            weight=weight,
-        ),
+        points,
         seed=profiles_of(prior),
         seed_weight=np.where(known, KNOWN_SEED, GENERIC_SEED),
         good=profiles_of(state.good[rows]),
+        ttft_weight=np.where(known, _TTFT_WEIGHT, TTFT_WEIGHT),
     )
 
 
-def _adopted(state: EstimatorState, rows: IntArray, fitted: FittedProfiles) -> EstimatorState:
-    new = parameters_of(fitted.profiles)
+def _capacity_error(
+    points: Points,
+    fitted: FittedProfiles,
+    workloads: Workloads,
+    limits: EngineLimits,
+    slo: SloTargets,
+) -> FloatArray:
+    """Return how uncertain the capacity is that each new fit predicts; inf without one."""
+    error = np.full(len(fitted.status), np.inf)
+    new = np.flatnonzero(fitted.status >= FitStatus.ANCHORED)
+    parameters = parameters_of(fitted.profiles)[new]
+    problem = FitProblem(
+        points=points.take(new),
+        anchor=parameters,
+        hold=np.zeros(len(new)),
+        start=parameters,
+        dispersion=POISSON,
+        ttft_weight=_TTFT_WEIGHT,
+    )
+    error[new] = capacity_error(
+        problem,
+        parameters,
+        workloads=workloads.take(new),
+        limits=limits.take(new),
+        slo=slo.take(new),
+    )
+    return error
+
+
+def _adopted(
+    state: EstimatorState,
+    rows: IntArray,
+    fitted: FittedProfiles,
+    error: FloatArray,
+    *,
+    seed_known: BoolArray,
+) -> EstimatorState:
+    """Return the state with the new fits, as far as they tell capacity."""
+    new, good = parameters_of(fitted.profiles), state.good[rows]
+    fit = fitted.status >= FitStatus.ANCHORED
+    # What is unsure gives way to the last good fit, else to the seed that somebody gave.
+    unsure = fit & (error > LARGEST_CAPACITY_ERROR) & seed_known
+    held = unsure & np.isfinite(good[:, 0])
+    status = np.select([held, unsure], [FitStatus.HELD, FitStatus.SEED], fitted.status).astype(
+        np.int64
+    )
+    new = np.where(held[:, None], good, new)
     # A generic seed is nobody's profile: without a fit the row stays unknown.
-    rests = (fitted.status > FitStatus.SEED)[:, None]
-    passed = (fitted.status >= FitStatus.ANCHORED)[:, None]
-    complete = (fitted.status == FitStatus.FULL)[:, None]
+    rests = (status > FitStatus.SEED)[:, None]
+    passed = (status >= FitStatus.ANCHORED)[:, None]
+    complete = (status == FitStatus.FULL)[:, None]
     return replace(
         state,
         full=_put(state.full, rows, np.where(complete, new, state.full[rows])),
-        good=_put(state.good, rows, np.where(passed, new, state.good[rows])),
+        good=_put(state.good, rows, np.where(passed, new, good)),
         current=_put(state.current, rows, np.where(rests, new, np.nan)),
-        status=_put(state.status, rows, fitted.status),
+        status=_put(state.status, rows, status),
         condition=_put(state.condition, rows, fitted.condition),
         error=_put(state.error, rows, fitted.error),
+        capacity_error=_put(state.capacity_error, rows, error),
     )
 
 

@@ -117,6 +117,9 @@ class EstimatorState:
         The profile in force; NaN: none.
     status, condition, error : ndarray, shape (V,)
         What `current` rests on, see `profile_fit.FittedProfiles`.
+    capacity_error : ndarray, shape (V,)
+        Standard error of the capacity that the last fit predicts, as a logarithm; inf: no
+        fit, NaN: nobody said what capacity is to be predicted.
     """
 
     names: tuple[str, ...]
@@ -130,6 +133,7 @@ class EstimatorState:
     status: IntArray
     condition: FloatArray
     error: FloatArray
+    capacity_error: FloatArray
 
     @classmethod
     def empty(
@@ -149,6 +153,7 @@ class EstimatorState:
             status=np.full(count, FitStatus.SEED, dtype=np.int64),
             condition=np.full(count, np.inf),
             error=np.full(count, np.inf),
+            capacity_error=np.full(count, np.inf),
         )
 
     def aligned(self, names: tuple[str, ...], settings: EstimatorSettings) -> "EstimatorState":

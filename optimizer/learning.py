@@ -35,6 +35,8 @@ def with_learned_profiles(request: PlanRequest) -> tuple[PlanRequest, EstimatorS
         workloads=request.workloads,
         seed=request.profiles,
         now_s=request.now_s,
+        limits=request.limits,
+        slo=request.slo,
         settings=EstimatorSettings(spacing_s=request.policy.observation_window_s),
     )
     # The state may still lack the names if nothing has ever been observed.

@@ -25,7 +25,7 @@ import numpy as np
 
 from .domain import BoolArray, FloatArray, IntArray, ServiceProfiles, Trust
 from .least_squares import LogFit
-from .profile_points import FitProblem, Points
+from .profile_points import TTFT_WEIGHT, FitProblem, Points
 from .step_law import PARAMETERS, POISSON, parameters_of, profiles_of
 
 __all__ = [
@@ -124,6 +124,7 @@ def fit_profiles(
     seed_weight: FloatArray | None = None,
     good: ServiceProfiles | None = None,
     dispersion: float = POISSON,
+    ttft_weight: FloatArray | float = TTFT_WEIGHT,
     guard: Guard = DEFAULT_GUARD,
 ) -> FittedProfiles:
     """Return the profile that each replica's observations and seed support.
@@ -140,6 +141,8 @@ def fit_profiles(
         The last fit that passed the guard; NaN rows: none yet.
     dispersion : float in [0, 1]
         Variance-to-mean ratio of the number in system: 1 for Poisson arrivals.
+    ttft_weight : float or array, shape (V,)
+        Of a mean TTFT, where a mean ITL has 1.
     guard : Guard
 
     Returns
@@ -159,6 +162,7 @@ def fit_profiles(
         hold=hold,
         start=np.where(start > 0, start, least),
         dispersion=dispersion,
+        ttft_weight=ttft_weight,
     )
     rows = np.flatnonzero(points.weight.max(axis=1, initial=0.0) > 0)
     varied = np.zeros(len(anchor), dtype=np.bool_)

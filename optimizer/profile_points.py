@@ -13,11 +13,11 @@ from .least_squares import LogFit, Model, fit_logarithms
 from .operating_point import step_at_rate
 from .step_law import Load, design
 
-__all__ = ["FitProblem", "Points"]
+__all__ = ["TTFT_WEIGHT", "FitProblem", "Points"]
 
 # A mean TTFT holds what the law doesn't know (network, tokenizer, output handling): its
 # residuals scatter about twice as far as those of ITL, in every data set at hand.
-_TTFT_WEIGHT = 0.25
+TTFT_WEIGHT = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +66,8 @@ class FitProblem:
         How hard the seed holds what the observations leave open.
     dispersion : float in [0, 1]
         Variance-to-mean ratio of the number in system.
+    ttft_weight : float or ndarray, shape (V,)
+        Of a mean TTFT, where a mean ITL has 1.
     """
 
     points: Points
@@ -73,6 +75,7 @@ class FitProblem:
     hold: FloatArray
     start: FloatArray
     dispersion: float
+    ttft_weight: FloatArray | float = TTFT_WEIGHT
 
     def take(self, rows: IntArray) -> "FitProblem":
         """Return the problem of some replicas."""
@@ -82,14 +85,12 @@ class FitProblem:
             hold=self.hold[rows],
             start=self.start[rows],
             dispersion=self.dispersion,
+            ttft_weight=np.broadcast_to(self.ttft_weight, len(self.anchor))[rows],
         )
 
     def fit(self, basis: FloatArray, *, held: bool = False, iterations: int = 40) -> LogFit:
         """Return the fit along the columns of `basis`; if `held`, the seed takes part."""
-        points = self.points
-        observed = np.stack([points.itl_s, points.ttft_s], axis=-1)
-        there = np.isfinite(observed) & (points.weight[..., None] > 0)
-        weight = np.where(there, points.weight[..., None] * np.array([1.0, _TTFT_WEIGHT]), 0.0)
+        observed, weight = self._measured()
         return fit_logarithms(
             self.model(),
             observed=observed,
@@ -100,6 +101,27 @@ class FitProblem:
             pull_to_center=self.hold if held else np.zeros_like(self.hold),
             iterations=iterations,
         )
+
+    def evaluated(self, parameters: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return residuals (V, K, 2), derivatives (V, K, 2, 5) and weights at `parameters`.
+
+        Of ln(predicted / observed), by ln(parameters); 0 where nothing was measured.
+        """
+        observed, weight = self._measured()
+        predicted, slopes = self.model()(parameters, np.arange(len(parameters)))
+        there = weight > 0
+        ratio = np.where(there, predicted / np.where(there, observed, 1.0), 1.0)
+        relative = slopes / predicted[..., None] * parameters[:, None, None, :]
+        return np.log(ratio), np.where(there[..., None], relative, 0.0), weight
+
+    def _measured(self) -> tuple[FloatArray, FloatArray]:
+        """Return ITL and TTFT of each point, and their weights, shape (V, K, 2)."""
+        points = self.points
+        observed = np.stack([points.itl_s, points.ttft_s], axis=-1)
+        there = np.isfinite(observed) & (points.weight[..., None] > 0)
+        of_ttft = np.broadcast_to(self.ttft_weight, len(observed))
+        kinds = np.stack([np.ones_like(of_ttft), of_ttft], axis=-1)[:, None, :]
+        return observed, np.where(there, points.weight[..., None] * kinds, 0.0)
 
     def model(self) -> Model:
         """Return the law at the observed loads, and its derivatives, as functions of θ.
