@@ -164,7 +164,7 @@ def replica_readings(table: TargetTable, targets: Targets) -> dict[str, Readings
         found[f"{short}_second_moment"] = _second_moment(flows, histogram)
     found["prefix_hit_ratio"] = _hit_ratio(flows)
     found["ttft_mean_s"] = flows.mean("ttft_s")
-    found["itl_mean_s"] = _first_present(flows.mean("itl_s"), flows.mean("tpot_s"))
+    found["itl_mean_s"] = _gap(flows)
     found["queue_time_mean_s"] = flows.mean("queue_time_s")
     found["observed_s"] = flows.reading(flows.observed_s(), flows.once)
     return {name: found[name] for name in REPLICA_SIGNALS}
@@ -181,7 +181,7 @@ def variant_readings(table: TargetTable, targets: Targets) -> dict[str, Readings
     flows = _Flows(table, targets.only(twice), unread, one_is_enough=True)
     found = {
         "ttft_mean_s": flows.mean("ttft_s"),
-        "itl_mean_s": _first_present(flows.mean("itl_s"), flows.mean("tpot_s")),
+        "itl_mean_s": _gap(flows),
     }
     for ratio in PERCENTILES:
         name = f"p{round(ratio * 100)}"
@@ -193,6 +193,28 @@ def variant_readings(table: TargetTable, targets: Targets) -> dict[str, Readings
     now = _Flows(table, targets.only(readable), latest, one_is_enough=True)
     found["power_w"] = now.gauge("power_w")
     return {name: found[name] for name in VARIANT_SIGNALS}
+
+
+def _gap(flows: _Flows) -> Readings:
+    """Return the mean time per token after a request's first one.
+
+    Speculative decoding puts several tokens into one step, and engines count steps: there
+    the time is divided by the tokens that came of it. A profile is then learned per token.
+    """
+    by_step = _first_present(flows.mean("itl_s"), flows.mean("tpot_s"))
+    decoded = flows.totals[:, flow("output_tokens")] - flows.totals[:, count_flow("ttft_s")]
+    # Engines that count each token have no fewer events than tokens.
+    events = flows.totals[:, count_flow("itl_s")]
+    several = (flows.totals[:, flow("drafts")] > 0) & (decoded > events)
+    by_token = flows.ratio(
+        flows.totals[:, sum_flow("itl_s")],
+        np.where(several, decoded, 0.0),
+        *("itl_s", "output_tokens", "ttft_s", "drafts"),
+    )
+    return Readings(
+        np.where(by_token.present, by_token.values, by_step.values),
+        np.where(by_token.present, by_token.reasons, by_step.reasons),
+    )
 
 
 def _hit_ratio(flows: _Flows) -> Readings:

@@ -48,6 +48,7 @@ COUNTERS = (
     "prompt_tokens",
     "output_tokens",
     "preemptions",
+    "drafts",  # of speculative decoding
     "prefix_hit_tokens",
     "prefix_query_tokens",
 )

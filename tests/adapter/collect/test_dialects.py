@@ -113,6 +113,7 @@ FLOWS = {
             'vllm:request_success_total{engine="0",finished_reason="stop",model_name="llama-3.1-8b"}': 15,
             'vllm:request_success_total{engine="0",finished_reason="length",model_name="llama-3.1-8b"}': 5,
             "vllm:num_requests_waiting": 30,
+            'vllm:num_requests_waiting_by_reason{engine="0",model_name="llama-3.1-8b",reason="capacity"}': 30,
             'vllm:admission_rejections_total{model_name="llama-3.1-8b",reason="max_num_queued_reqs"}': 10,
             "vllm:prompt_tokens_total": 8000,
             "vllm:generation_tokens_total": 4000,

@@ -268,3 +268,54 @@ def test_an_engine_changes_its_buckets_on_an_upgrade() -> None:
     other = page(ttft=(0.15,) * 2).replace('le="0.8"', 'le="0.9"')
     engine.read(other).read(other.replace("_count{", "_count{"))
     assert engine.variant["ttft_p50_s"] != Missing(Reason.NOT_EXPORTED)
+
+
+def decoding_page(*, steps: int, tokens: int, seconds: float, drafts: int | None) -> str:
+    """What vLLM says after so many steps of ten requests: ITL counts steps, not tokens."""
+    lines = [
+        page(ttft=(0.15,) * 10 if steps else ()),
+        f"vllm:generation_tokens_total{{{M}}} {tokens}",
+        f"vllm:inter_token_latency_seconds_sum{{{M}}} {seconds}",
+        f"vllm:inter_token_latency_seconds_count{{{M}}} {steps}",
+        f'vllm:inter_token_latency_seconds_bucket{{{M},le="+Inf"}} {steps}',
+    ]
+    if drafts is not None:
+        lines.append(f"vllm:spec_decode_num_drafts_total{{{M}}} {drafts}")
+    return "\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("drafts", "tokens", "gap_s"),
+    [
+        pytest.param(None, 1010, 0.02, id="no speculative decoding"),
+        pytest.param(0, 1010, 0.02, id="on, and nothing drafted"),
+        pytest.param(1000, 2510, 0.008, id="2.5 tokens per step"),
+        pytest.param(1000, 1010, 0.02, id="every draft rejected"),
+    ],
+)
+def test_the_gap_is_per_token_whatever_a_step_gives(drafts, tokens, gap_s) -> None:
+    fleet = Fleet(1)
+    fleet.read(decoding_page(steps=0, tokens=0, seconds=0.0, drafts=None if drafts is None else 0))
+    fleet.read(decoding_page(steps=1000, tokens=tokens, seconds=20.0, drafts=drafts))
+    targets = fleet.targets([0], 1)
+    assert replica_readings(fleet.table, targets)["itl_mean_s"][0] == pytest.approx(gap_s)
+    assert variant_readings(fleet.table, targets)["itl_mean_s"][0] == pytest.approx(gap_s)
+
+
+@pytest.mark.parametrize(
+    ("by_reason", "waiting"),
+    [
+        pytest.param({}, 9.0, id="an engine that tells no reasons"),
+        pytest.param({"capacity": 0, "deferred": 9}, 0.0, id="all wait for an adapter"),
+        pytest.param({"capacity": 6, "deferred": 3}, 6.0, id="some do"),
+    ],
+)
+def test_requests_that_wait_for_an_adapters_slot_are_no_queue(by_reason, waiting) -> None:
+    lines = [
+        f'vllm:num_requests_waiting_by_reason{{engine="0",{M},reason="{reason}"}} {count}'
+        for reason, count in by_reason.items()
+    ]
+    fleet = Fleet(1)
+    fleet.read("\n".join([page(waiting=9), *lines, ""]))
+    found = replica_readings(fleet.table, fleet.targets([0], 1))
+    assert found["waiting_requests"][0] == waiting
