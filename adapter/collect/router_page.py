@@ -4,7 +4,7 @@ Four ways, the first that a page allows, for the whole page: arrivals as they ar
 left the queue, per model or per pool, plus its growth; what was handed on and refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,8 @@ def bind_router(
     """Return where the series of a page go.
 
     `pool_model` remembers which pool serves which model: the queue's series tell, as long as
-    something waits.
+    something waits. A name that is nobody's, a LoRA adapter's above all, is of its pool's
+    model, if the pool serves just one.
     """
     index, series = SeriesIndex(page.series), page.series
     owner = [names.row({n: one.label(n) for n in MODEL_LABELS}, namespace) for one in series]
@@ -73,22 +74,21 @@ def bind_router(
         if model is not None and pool:
             pool_model[pool] = model
     totals = table.first("finished_by_pool", index)
-    pooled = [pool_model.get(one.label("inference_pool")) for one in series]
-    pooled = [mine if mine is not None else pool for mine, pool in zip(owner, pooled, strict=True)]
+    owner = _with_pools(owner, [one.label("inference_pool") for one in series], pool_model)
     finished = table.first("finished", index)
-    held, model_of = bool(queue or finished or totals), owner
+    held = bool(queue or finished or totals)
     balanced = True
     if arrivals := table.first("arrivals", index):
         offered, away, balanced = arrivals, table.first("turned_away", index), False
     elif finished:
         offered, away = finished, table.first("turned_away", index)
-    elif any(pooled[i] is not None for i in totals):
-        offered, away, model_of = totals, table.first("turned_away_by_pool", index), pooled
+    elif any(owner[i] is not None for i in totals):
+        offered, away = totals, table.first("turned_away_by_pool", index)
     else:
         away = table.first("refused", index)
         offered, balanced = [*table.first("dispatched", index), *away], held
     flows = [(i, OFFERED) for i in offered] + [(i, TURNED_AWAY) for i in away]
-    rows = [(i, m, flow) for i, flow in flows if (m := model_of[i]) is not None]
+    rows = [(i, m, flow) for i, flow in flows if (m := owner[i]) is not None]
     waiting = [(i, m) for i in queue if (m := owner[i]) is not None]
     known, queued = np.zeros((2, len(names.models)), dtype=np.bool_)
     known[[model for _, model, flow in rows if flow == OFFERED]] = True
@@ -103,6 +103,21 @@ def bind_router(
         queued=queued | (known & held),
         balanced=balanced,
     )
+
+
+def _with_pools(
+    owner: Sequence[int | None], pool: Sequence[str], pool_model: Mapping[str, int]
+) -> list[int | None]:
+    """Return whose each series is: by its own names, else by its pool's one model."""
+    served: dict[str, set[int]] = {}
+    for mine, name in zip(owner, pool, strict=True):
+        if mine is not None:
+            served.setdefault(name, set()).add(mine)
+    several = {name for name, models in served.items() if len(models) > 1}
+    return [
+        mine if mine is not None or name in several else pool_model.get(name)
+        for mine, name in zip(owner, pool, strict=True)
+    ]
 
 
 def _ints(places: Sequence[int]) -> IntArray:

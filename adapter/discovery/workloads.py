@@ -1,5 +1,6 @@
 """Scale targets: how many replicas they have, what one of them needs, how its engine runs. Pure."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class Workload:
     accelerator: str  # the type that its template asks for, "" if it doesn't
     limits: tuple[str, ...]  # what its engine's command line says of limits
     arguments: EngineArguments
-    served_names: tuple[str, ...]  # what the engine's command line calls the model
+    served_names: tuple[str, ...]  # what requests call the model, its LoRA adapters included
 
 
 def reduce_workload(document: Mapping[str, Any], kind: str) -> Workload | None:
@@ -125,15 +126,31 @@ def _is_rolling(
 
 
 def _served_names(command: list[str]) -> tuple[str, ...]:
-    """Return the names after `--served-model-name`."""
+    """Return the names after `--served-model-name`, and those of the LoRA adapters.
+
+    An adapter is `name=path`, or JSON with a name; a router counts requests by its name.
+    """
     names: list[str] = []
-    taking = False
+    flag = ""
     for word in command:
+        value = word
         if word.startswith("--"):
-            flag, equals, value = word.partition("=")
-            taking = flag == "--served-model-name"
-            if taking and equals:
-                names.append(value)
-        elif taking:
-            names.append(word)
+            flag, _, value = word.partition("=")
+        if flag in ("--lora-modules", "--lora-paths"):
+            value = _adapter_name(value)
+        elif flag != "--served-model-name":
+            continue
+        names.append(value)
     return tuple(name for name in names if name)
+
+
+def _adapter_name(word: str) -> str:
+    """Return the name in a word that declares a LoRA adapter, "" where it has none."""
+    if not word.startswith("{"):
+        name, equals, _ = word.partition("=")
+        return name if equals else ""
+    try:
+        told = json.loads(word)
+    except ValueError:
+        return ""
+    return text_at(told, "name") or text_at(told, "lora_name")

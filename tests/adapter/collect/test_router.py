@@ -98,6 +98,24 @@ async def test_twins_of_a_name_count_once() -> None:
     assert model(found) == pytest.approx((17.0, 2.0, 60.0))
 
 
+@pytest.mark.parametrize(
+    ("other", "offered"),
+    [
+        pytest.param("", 15.0, id="the pool serves one model"),
+        pytest.param('inference_pool="pool",model_name="n",target_model_name="n"', 5.0, id="two"),
+    ],
+)
+async def test_requests_for_an_adapter_are_of_the_pools_model(other: str, offered: float) -> None:
+    also = queue(0, labels=other) if other else ""
+    models = ("m", "n") if other else ("m",)
+    found = await two_reads(
+        queue(0) + also + outcomes(100, 0) + outcomes(50, 0, name="sql-lora"),
+        queue(0) + also + outcomes(150, 0) + outcomes(150, 0, name="sql-lora"),
+        models=models,
+    )
+    assert model(found)[0] == pytest.approx(offered)
+
+
 async def test_a_pools_totals_serve_where_no_model_is_named() -> None:
     def pool(dispatched: float, rejected: float) -> str:
         base = "llm_d_epp_flow_control_requests_total"

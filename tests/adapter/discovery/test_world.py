@@ -706,6 +706,13 @@ def test_a_model_may_be_declared_by_a_name_that_its_engines_serve():
     assert served == ("meta/llama", "llama", "chat-model")
 
 
+def test_the_names_of_lora_adapters_are_the_models():
+    arguments = ("--served-model-name", "llama", "--lora-modules", "sql=/adapters/sql")
+    more = ('{"name": "chat", "path": "/adapters/chat"}', "/no/name", "--max-loras", "2")
+    joined = world(hpa(model="llama"), deployment(containers=[engine(*arguments, *more)]))
+    assert joined.settings.models["llama"].served_names == ("sql", "chat")
+
+
 @pytest.mark.parametrize(
     ("instance", "label", "taken"),
     [("", "", True), ("", "blue", False), ("blue", "blue", True), ("blue", "", False)],
