@@ -194,6 +194,19 @@ async def steady(stage: Stage, rate_rps: float, *, variant: str = "chat") -> int
     return count
 
 
+async def follows_up_and_down(stage: Stage, outcome: Any) -> None:
+    """Let a load rise and fall: every decision that stands is followed, and no read fails."""
+    changed_s = stage.engines.set_rate(14.0)
+    up = await stage.settled("chat", enough_for(14.0))
+    await stage.carries("chat", enough_for(14.0))
+    down = await steady(stage, 2.0)
+    assert down < up
+    await stage.measure(outcome, after_s=changed_s, variant="chat")
+    followed, made = outcome.honoured or (0, 0)
+    assert followed == made > 0
+    assert outcome.failures == []
+
+
 def settings_of(
     variants: Sequence[Variant], engines: Engines, /, *, most: int = 20, least: int = 1, **more: Any
 ) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def found(namespace: str, *accelerators: str) -> dict[str, Any]:
     """Return settings that give profiles and leave the variants to the cluster's objects."""
     profiles = dict.fromkeys(accelerators or ("H100",), PROFILE)
     return {
-        "sources": {"scrape": {"interval_s": 1, "timeout_s": 1, "window_s": 5}},
+        "sources": {"scrape": {"timeout_s": 1, "window_s": 5}},
         "models": {"m": {"service_class": "chat", "profiles": profiles}},
         "variants": [],
         "kubernetes": {"enabled": True, "namespaces": [namespace]},
@@ -40,14 +40,20 @@ async def one(stage: Stage) -> None:
     await stage.decision("chat", 1, within_s=60)
 
 
+async def carrying(stage: Stage, rate_rps: float) -> int:
+    """Set a load, and return the count that carries it once its replicas are ready."""
+    stage.engines.set_rate(rate_rps)
+    count = await stage.settled("chat", at_least_for(rate_rps))
+    await stage.replicas("chat", count)
+    return count
+
+
 async def test_half_the_replicas_silent_lower_nothing(world: World, outcome: Outcome) -> None:
     chat = variant("chat", namespace=new_namespace())
     settings = found(chat.namespace)
     async with staged(world, [chat], settings=settings, reads=False) as stage:
         await one(stage)
-        stage.engines.set_rate(14.0)
-        count = await stage.settled("chat", at_least_for(14.0))
-        await stage.replicas("chat", count)
+        await carrying(stage, 14.0)
         ready = [each.name for each in stage.engines.cluster.replicas]
         stage.engines.silent |= set(ready[::2])
         await asyncio.sleep(4)  # until a scrape has timed out, nobody knows
@@ -62,9 +68,7 @@ async def test_a_rolling_update_in_a_ramp_lowers_nothing(world: World, outcome: 
     settings = found(chat.namespace)
     async with staged(world, [chat], settings=settings, reads=False) as stage:
         await one(stage)
-        stage.engines.set_rate(10.0)
-        count = await stage.settled("chat", at_least_for(10.0))
-        await stage.replicas("chat", count)
+        count = await carrying(stage, 10.0)
         since = len(stage.witness.scaled)
         changed = deployment("chat", namespace=chat.namespace)
         changed["spec"]["template"]["metadata"]["annotations"] = {"revision": "2"}

@@ -18,7 +18,7 @@ MANAGED = {"llm-d.ai/managed": "true", "llm-d.ai/model-id": "m"}
 def undeclared(namespace: str, **more: Any) -> dict[str, Any]:
     """Return settings without models, variants and addresses; only times are shortened."""
     return {
-        "sources": {"scrape": {"interval_s": 1, "timeout_s": 1, "window_s": 5}},
+        "sources": {"scrape": {"timeout_s": 1, "window_s": 5}},
         # Longer than the scenarios: what is there stays, whatever is learned of cold starts.
         "brakes": {"warm_up_s": 120, "max_scale_down_ratio": 1.0, "max_scale_up_factor": 100},
         "models": {},

@@ -5,22 +5,14 @@ import pytest
 from .engines import variant
 from .objects import fast_behavior
 from .outcomes import Outcome
-from .stage import World, enough_for, new_namespace, staged, steady
+from .stage import World, enough_for, follows_up_and_down, new_namespace, staged
 
 
 async def test_hpa_follows_a_load_up_and_down(world: World, outcome: Outcome) -> None:
     chat = variant("chat", namespace=new_namespace())
     async with staged(world, [chat]) as stage:
         await stage.replicas("chat", 1)
-        changed_s = stage.engines.set_rate(14.0)
-        up = await stage.settled("chat", enough_for(14.0))
-        await stage.replicas("chat", up)
-        down = await steady(stage, 2.0)
-        assert down < up
-        await stage.measure(outcome, after_s=changed_s, variant="chat")
-        followed, made = outcome.honoured or (0, 0)
-        assert followed == made > 0
-        assert outcome.failures == []
+        await follows_up_and_down(stage, outcome)
 
 
 @pytest.mark.parametrize("tolerance", ["0", None], ids=["tolerance 0", "cluster's tolerance"])

@@ -9,7 +9,12 @@ import pytest
 from tests.end_to_end.control_plane.engines import ENGINE, variant
 from tests.end_to_end.control_plane.kube_api import eventually
 from tests.end_to_end.control_plane.outcomes import Outcome
-from tests.end_to_end.control_plane.stage import World, enough_for, new_namespace, steady
+from tests.end_to_end.control_plane.stage import (
+    World,
+    enough_for,
+    follows_up_and_down,
+    new_namespace,
+)
 
 from .keda import Keda
 from .listening import listening
@@ -40,15 +45,7 @@ async def test_keda_follows_a_load_up_and_down(
         (metric,) = hpa["spec"]["metrics"]
         assert metric["external"]["metric"]["name"] == "s0-wva_desired_replicas"
         assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
-        changed_s = stage.engines.set_rate(14.0)
-        up = await stage.settled("chat", enough_for(14.0))
-        await stage.replicas("chat", up)
-        down = await steady(stage, 2.0)
-        assert down < up
-        await stage.measure(outcome, after_s=changed_s, variant="chat")
-        followed, made = outcome.honoured or (0, 0)
-        assert followed == made > 0
-        assert outcome.failures == []
+        await follows_up_and_down(stage, outcome)
 
 
 async def sleeps(own: KedaStage, name: str) -> None:
