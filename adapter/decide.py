@@ -5,6 +5,8 @@ The loop, the benches and the replay call this; none of them decides anything it
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from optimizer import Policy, Recall, plan
 
 from .analyze import Memory, analyze
@@ -72,20 +74,22 @@ def decide(
         rolling=around.rolling if around is not None else None,
         reachable=around.reachable_replicas if around is not None else None,
     )
+    # Nothing that was read says what a target has that isn't there, or not yet.
+    age_s = analysis.reading_age_s
+    if around is not None and around.absent is not None:
+        age_s = np.where(around.absent, np.inf, age_s)
     resume = watched(
         memory.resume,
         names=catalog.variant_names,
         complete=complete,
-        reading_age_s=analysis.reading_age_s,
+        reading_age_s=age_s,
         now_s=now_s,
     )
     sequence = memory.sequence + 1
     publication = publish(
         plan=decision,
         guarded=guarded,
-        analysis=replace(
-            analysis, reading_age_s=resume.reading_age_s(analysis.reading_age_s, now_s)
-        ),
+        analysis=replace(analysis, reading_age_s=resume.reading_age_s(age_s, now_s)),
         floor=resume.floor(
             max(policy.down_window_s, policy.observation_window_s),
             (variants.max_replicas + catalog.settings.max_nudge_replicas).astype(float),

@@ -195,13 +195,15 @@ def _messages(snapshot: Snapshot, doubt: NDArray[np.uint8], troubled: BoolArray)
     listed: dict[int, list[int]] = {}
     for replica in np.flatnonzero(troubled[snapshot.replica_variant]):
         listed.setdefault(int(snapshot.replica_variant[replica]), []).append(int(replica))
-    unknown = unseen(snapshot)
+    unknown, around = unseen(snapshot), snapshot.circumstances
+    absent = around.absent if around is not None else None
     for variant in np.flatnonzero(troubled):
-        messages[variant] = (
-            "neither its scale target nor any of its replicas is known"
-            if unknown[variant]
-            else _trouble(snapshot, why, listed.get(int(variant), []))
-        )
+        if absent is not None and absent[variant]:
+            messages[variant] = "its scale target isn't there"
+        elif unknown[variant]:
+            messages[variant] = "neither its scale target nor any of its replicas is known"
+        else:
+            messages[variant] = _trouble(snapshot, why, listed.get(int(variant), []))
     return tuple(messages)
 
 

@@ -194,6 +194,7 @@ class Circumstances:
     tolerance_ratio: NDArray[np.float64]  # of the HPA that follows it, up; NaN: not known
     texts: Mapping[str, tuple[str, ...]]  # in words: who declares it, what holds it back
     cold_start_s: NDArray[np.float64] | None = None  # that its pods took; NaN: none shows it
+    absent: NDArray[np.bool_] | None = None  # its scale target isn't there
     followed: NDArray[np.bool_] | None = None  # whether an HPA is known that reads its metric
     tolerance_down_ratio: NDArray[np.float64] | None = None  # that HPA's; NaN: not known
 

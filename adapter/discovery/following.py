@@ -72,11 +72,15 @@ class ClusterFollower:
         return self._world.settings, self._world.sighting
 
     def declares_more(self) -> bool:
-        """Return whether something that may declare a variant has come since the last join."""
-        if self._joined_of is None:
+        """Return whether a variant was declared, or its target made, since the last join."""
+        if self._joined_of is None or self._world is None:
             return False
         view = self._cluster.view()
-        return view.version != self._joined_of[1] and bool(_declaring(view) - self._declaring)
+        if view.version == self._joined_of[1]:
+            return False
+        lacking = (each.absent for each in self._world.standings.values())
+        made = any(place in view.workloads for place in lacking if place is not None)
+        return made or bool(_declaring(view) - self._declaring)
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with what the cluster says of its variants."""
@@ -120,6 +124,7 @@ def _circumstances(standings: list[Standing | None]) -> Circumstances:
         rolling=np.array([each is not None and each.rolling for each in standings], dtype=np.bool_),
         tolerance_ratio=np.array(tolerance, dtype=np.float64),
         cold_start_s=np.array(took, dtype=np.float64),
+        absent=np.array([each and each.absent is not None for each in standings], dtype=np.bool_),
         followed=np.array([each and each.followed for each in standings], dtype=np.bool_),
         tolerance_down_ratio=np.array(down, dtype=np.float64),
         texts={

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .autoscalers import Hpa, Target
 from .nodes import types_by_node
-from .pods import Pod
+from .pods import Owner, Pod
 from .replicas import PodsByOwner, Replicas, group_pods, replicas_of
 from .view import ClusterView
 from .workloads import Workload
@@ -27,6 +27,7 @@ class Standing:
     limits: tuple[str, ...]  # what holds that HPA back
     followed: bool = False  # by an HPA
     tolerance_down_ratio: float | None = None
+    absent: tuple[str, Owner] | None = None  # a scale target that isn't there
     zero: str = ""  # whether and how it goes to zero
     supply: str = ""  # accelerators that there are for it, in words
     cold_start_s: float | None = None  # that its pods took to get ready
@@ -86,7 +87,7 @@ class Sight:
         self, key: Key, source: str, target: Target, replicas: Replicas, *, hpa_ref: str | None
     ) -> Standing:
         """Return what is to be said of a variant besides its counts."""
-        workload = self.workload(key[0], target)
+        place, workload = (key[0], (target.kind, target.name)), self.workload(key[0], target)
         names = (f"hpa/{hpa_ref}", key[1], f"={target.kind}/{target.name}")
         found = (self.consumers.get((key[0], name)) for name in names)
         hpa = next((each for each in found if each is not None), None)
@@ -98,6 +99,7 @@ class Sight:
             tolerance_ratio=hpa.tolerance_up if hpa is not None else None,
             limits=hpa.limits if hpa is not None else (),
             followed=hpa is not None,
+            absent=place if workload is None and target.kind in self.view.listed else None,
             tolerance_down_ratio=hpa.tolerance_down if hpa is not None else None,
             zero=hpa.zero if hpa is not None and not hpa.made_by else "",
             cold_start_s=replicas.cold_start_s,

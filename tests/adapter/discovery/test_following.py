@@ -117,6 +117,29 @@ def test_a_new_declaration_is_noticed_and_a_new_replica_is_none(cluster, followe
     assert not follower.declares_more()
 
 
+def test_a_target_that_is_not_there_yet_is_refused_and_looked_at_as_soon_as_it_is(
+    cluster, follower
+):
+    """An HPA and its Deployment are made together: at 0 the HPA would lower what there is."""
+
+    def decision():
+        settings, _ = follower.joined(SETTINGS)
+        catalog = build_catalog(settings)
+        snapshot = follower.added_to(snapshot_of(catalog, []))
+        report = TickReport(collect_s=0.0, decide_s=0.0, encode_s=0.0)
+        return decide(snapshot, catalog, DecisionMemory.empty(), report=report)[0]
+
+    cluster.show(hpa("one"))
+    early = decision()
+    assert early.reading_age_s.tolist() == [np.inf]
+    assert early.message == ("its scale target isn't there",)
+    cluster.show(hpa("one"), hpa("other", model=None))
+    assert not follower.declares_more()
+    cluster.show(hpa("one"), deployment("one", replicas=0))
+    assert follower.declares_more()
+    assert decision().reading_age_s.tolist() == [0.0]
+
+
 def test_the_tolerance_that_swallows_a_scale_down_is_the_hpas_own(cluster, follower):
     quiet, loud = hpa("quiet"), hpa("loud")
     loud["spec"]["behavior"] = {"scaleDown": {"tolerance": "0"}}
