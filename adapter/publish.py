@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer import Binding, BoolArray, FloatArray, IntArray, Plan, Trust
+from optimizer.leaving import leaving_first
 
 from .analyze import Analysis, unseen
 from .catalog import Catalog
@@ -19,7 +20,7 @@ from .guard import Brake, Guarded
 from .records import Publication, Reason, ReplicaState, Snapshot, TickReport
 from .tolerance import left_alone, nudged, tolerance_up_ratio
 
-__all__ = ["SERVED_METRICS", "publish"]
+__all__ = ["LEAVING", "SERVED_METRICS", "publish"]
 
 SERVED_METRICS = (
     "wva_desired_replicas",
@@ -29,6 +30,8 @@ SERVED_METRICS = (
     "wva_recommended_replicas",
     "wva_desired_traffic_ratio",
 )
+
+LEAVING = "leaving_first"  # the text that names the pods which should go first
 
 _TRUST_WORDS = {t.value: t.name.lower() for t in Trust}
 
@@ -98,6 +101,7 @@ def publish(
         texts={
             **catalog.texts,
             **_circumstances(snapshot, decision, settings.hpa_tolerance),
+            **_leaving(snapshot, decision, catalog),
             "dialect": snapshot.dialect,
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
             "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
@@ -106,6 +110,29 @@ def publish(
         hold_s=settings.hold_s,
         report=report,
     )
+
+
+def _leaving(
+    snapshot: Snapshot, decision: _Decision, catalog: Catalog
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the pods of each variant that should go first, where it is to lose some."""
+    removed = decision.current - decision.published
+    if not catalog.settings.name_leaving_pods or not (removed > 0).any():
+        return {}
+    signal = snapshot.replica
+    running, waiting = (signal[n].values for n in ("running_requests", "waiting_requests"))
+    first = leaving_first(
+        snapshot.replica_variant,
+        in_flight_requests=running + np.nan_to_num(waiting),
+        prefix_hit_ratio=signal["prefix_hit_ratio"].values,
+        removed=removed,
+    )
+    named: list[list[str]] = [[] for _ in snapshot.variants]
+    for row in np.flatnonzero(first).tolist():
+        pod = snapshot.replica_id[row].rsplit("/", 1)[-1]
+        if ":" not in pod:  # an address isn't a pod
+            named[int(snapshot.replica_variant[row])].append(pod)
+    return {LEAVING: tuple(" ".join(pods) for pods in named)}
 
 
 def _circumstances(

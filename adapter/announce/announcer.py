@@ -15,6 +15,7 @@ from ..errors import KubeApiError, KubeError
 from ..kube.transport import APPLY, MERGE, KubeTransport
 from ..records import Freshness
 from ..store import Edition
+from .deletion_cost import DeletionCosts, pods_leaving
 from .event_book import EventBook, Write
 from .events import Happening, Told, happenings
 from .subjects import Subject
@@ -67,6 +68,7 @@ class Announcer:
         self._waiting: list[Happening] = []
         self._written: dict[Subject, tuple[Status, float]] = {}
         self._times: dict[Subject, dict[str, str]] = {}
+        self._costs = DeletionCosts(transport)
         self.problem = ""
 
     async def run(self) -> None:
@@ -95,6 +97,8 @@ class Announcer:
         try:
             spent = await self._write_events()
             await self._write_statuses(edition, freshness, WRITES - spent)
+            # Last: who may not write to pods still tells everything else.
+            await self._costs.round(pods_leaving(edition, freshness), WRITES)
         except KubeError as exc:
             self._say(str(exc))
         else:

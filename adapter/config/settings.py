@@ -52,6 +52,7 @@ class Settings(Section):
     zero_after_s: NonNegative = 600.0
     max_nudge_replicas: Annotated[int, Field(ge=0)] = 2
     hpa_tolerance: NonNegative = 0.1
+    name_leaving_pods: bool = False
     controller_instance: str | None = None
     state_dir: Path | None = None
     sources: Sources = Sources()

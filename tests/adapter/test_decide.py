@@ -258,3 +258,31 @@ def test_without_any_variant_nothing_is_decided(catalog):
     told, _ = decide(snapshot_of(empty, []), empty, memory, report=report)
     assert told.variants == ()
     assert len(told.values["wva_desired_replicas"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "on"), [("", False), ("name_leaving_pods: true", True)], ids=["off", "on"]
+)
+def test_a_step_down_names_the_pods_with_the_fewest_requests(setting, on):
+    catalog = catalog_of(SETTINGS + setting)
+    loads = {"f0": 5.0, "f1": 4.0, "f2": 0.0, "f3": 6.0}
+    memory = None
+    for i in range(60):
+        replicas = [
+            replica(
+                0,
+                f"default/{name}",
+                completion_rate_rps=0.2,
+                mean_running_requests=running,
+                running_requests=running,
+                **BUSY,
+            )
+            for name, running in loads.items()
+        ]
+        publication, memory = publish(catalog, replicas, memory, taken_s=1000.0 + 10.0 * i)
+        if desired(publication)[0] < len(replicas):
+            break
+    assert desired(publication)[0] < 4
+    named = publication.texts.get("leaving_first", ("",))[0].split()
+    removed = 4 - int(desired(publication)[0])
+    assert set(named) == (set(sorted(loads, key=loads.__getitem__)[:removed]) if on else set())

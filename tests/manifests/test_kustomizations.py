@@ -163,6 +163,23 @@ def test_components_leave_other_peoples_hpas_alone(tmp_path: Path) -> None:
     assert render(tmp_path) == [before]
 
 
+def test_deletion_costs_need_one_right_more_and_that_alone(tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS / "base", tmp_path / "base")
+    shutil.copytree(MANIFESTS / "components" / "pod-deletion-cost", tmp_path / "costs")
+    text = "kind: Kustomization\nresources: [base]\ncomponents: [costs]\n"
+    (tmp_path / "kustomization.yaml").write_text(text, encoding="utf-8")
+    before, after = (
+        next(
+            o["rules"]
+            for o in found
+            if o["kind"] == "ClusterRole" and o["metadata"]["name"] == "wva"
+        )
+        for found in (rendered("base"), render(tmp_path))
+    )
+    added = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
+    assert after == [*before, added]
+
+
 def test_backstop_is_a_metric_that_does_not_die_with_the_adapter() -> None:
     (hpa,) = rendered("overlays/backstop")
     ours, backstop = hpa["spec"]["metrics"]
