@@ -176,7 +176,10 @@ def _units(problem: Problem) -> FloatArray:
 
 
 def _spend(problem: Problem, variant: IntArray, counts: IntArray) -> FloatArray:
+    """Return cost and price of change of each row of counts, (F,). [currency/h]"""
+
     def each(column: FloatArray | IntArray) -> FloatArray:
+        """Return the variants' column in the shape of `counts`; nobody's is 0."""
         return np.append(column, 0.0)[variant]
 
     change = counts - each(problem.current)
@@ -187,6 +190,7 @@ def _spend(problem: Problem, variant: IntArray, counts: IntArray) -> FloatArray:
 
 
 def _unmet(problem: Problem, service: IntArray, variant: IntArray, counts: IntArray) -> FloatArray:
+    """Return the share of its service that each row of counts doesn't carry, (F,)."""
     carried = counts * np.append(problem.rate_rps, 0.0)[variant]
     role = np.append(problem.role, -1)[variant]
     worst = np.ones(len(service))

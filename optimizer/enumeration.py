@@ -64,6 +64,7 @@ class Pricing:
         problem, variant = members.problem, members.variant[services]
 
         def of(column: FloatArray | IntArray) -> FloatArray:
+            """Return the variants' column by service, 0 where a row has fewer variants."""
             return np.append(column, 0)[variant]
 
         price, rate = of(problem.cost_per_hour + paid), of(problem.rate_rps)

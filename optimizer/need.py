@@ -74,6 +74,7 @@ def sized(request: PlanRequest, ahead: Ahead) -> tuple[Sizing, Recalled[Sizing]]
     margin = request.policy.stability_margin_ratio
 
     def compute(rows: IntArray) -> Sizing:
+        """Size the replicas of these rows."""
         return largest_arrival_rate(
             request.profiles.take(rows),
             request.workloads.take(rows),

@@ -46,6 +46,7 @@ def predicted(
     percentile, dispersion = request.slo.percentile_ratio, ahead.dispersion
 
     def compute(rows: IntArray) -> Prediction:
+        """Predict the latencies of these rows."""
         return predict(
             request.profiles.take(rows),
             request.workloads.take(rows),

@@ -134,6 +134,7 @@ def _pricer(
     )
 
     def pricer(price: FloatArray, limit: FloatArray) -> tuple[Candidates, FloatArray]:
+        """Return candidates within each service's limit, and what none of it undercuts."""
         paid = problem.uses.price(price, len(problem.service))
         priced = fixed.value + fixed.use @ price
         least = np.minimum.reduceat(priced, fixed.first)
