@@ -3,7 +3,8 @@
 Three variants per model on eight accelerator types, five service classes, and nine tenths of
 the accelerators that the models would take each alone. Warm: a tick later, a twentieth of the
 models with other rates and lengths. Printed beside the time: how far the plan may be from the
-least possible, by the bound that is proven for whole counts.
+least possible, by the bound that is proven for whole counts, and by how much a plan is worse in
+which services in turn take the best of what is left, with no prices of what is scarce.
 """
 
 import statistics
@@ -18,6 +19,13 @@ from adapter.decide import policy_of
 from adapter.plan_file import ModelDemand, build_request
 from bench.report import Row, run_bench
 from optimizer import Plan, PlanRequest, plan
+from optimizer.ahead import look_ahead
+from optimizer.counts import bounds_in_force
+from optimizer.local_search import filled
+from optimizer.need import replica_capacity, required, sized
+from optimizer.problem import Problem
+from optimizer.rationing import _problem
+from optimizer.scarcity import penalties
 
 COMMAND = "python -m bench decision_speed"
 GOALS_S = {100: 0.05, 1_000: 0.3, 10_000: 3.0}
@@ -162,7 +170,37 @@ def _quality(catalog: Catalog, request: PlanRequest, found: Plan) -> str:
     short = len(np.unique(request.variants.model[found.unmet_ratio > 1e-3]))
     return (
         f"gap {100 * found.gap_ratio.max():.2f} %, models short {short}, accelerators used "
-        f"{100 * (uses.used(found.desired) / uses.capacity).mean():.1f} %"
+        f"{100 * (uses.used(found.desired) / uses.capacity).mean():.1f} %, greedy "
+        f"{100 * _greedy_loss_ratio(request, found):.1f} % worse"
+    )
+
+
+def _greedy_loss_ratio(request: PlanRequest, found: Plan) -> float:
+    """Return by how much a greedy plan's value, penalties included, exceeds the plan's."""
+    problem = _problem_of(request)
+    penalty = penalties(problem)
+    greedy = filled(problem, penalty, problem.lowest)
+    ours, its = (
+        problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())
+        for counts in (found.desired, greedy)
+    )
+    return its / ours - 1.0
+
+
+def _problem_of(request: PlanRequest) -> Problem:
+    """Return what the decision allocates, in the request's order of variants."""
+    ahead = look_ahead(request)
+    sizing, _ = sized(request, ahead)
+    capacity = replica_capacity(request, sizing)
+    need = required(request, capacity, ahead)
+    bounds = bounds_in_force(request, need)
+    return _problem(
+        request,
+        capacity.rate_rps,
+        bounds.lowest,
+        bounds.highest,
+        need.now_rps,
+        ahead.cold_start_s,
     )
 
 
