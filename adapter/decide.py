@@ -47,6 +47,7 @@ def policy_of(catalog: Catalog) -> Policy:
         down_hysteresis_ratio=settings.down_hysteresis_ratio,
         patience_ratio=settings.patience_ratio,
         upper_need_ratio=settings.upper_need_ratio,
+        expected_after_rises=settings.expected_after_rises,
         change_price_ratio=settings.change_price_ratio,
         energy_price_per_kwh=settings.energy_price_per_kwh,
         zero_after_s=settings.zero_after_s,

@@ -67,7 +67,7 @@ Everything here is simulated time: the decision code of `wva serve` beside the p
 use, on the same requests, cluster and seed ([the model of the engines](model.md), [who the peers
 are](peers.md)). Made by `make proof`, which runs what is missing and writes this page; it is not
 edited by hand. Here: {results.made} of {results.wanted} runs, up to {seeds} seeds each. `±` is half
-of a 95 % interval over seeds (Student's t). WVA runs with one set of settings: its defaults, and the
+of a 95 % interval over seeds (Student's t). WVA runs with one set of settings: its defaults with `expected_after_rises: 2`, and the
 world as it is declared (SHA-256: {hashes}).
 
 **What fails is said.** A claim is a line with *holds* or *fails* and its numbers.

@@ -10,10 +10,10 @@ import numpy as np
 
 from .cold_start import ColdStartState, cold_start_s, observe_starts
 from .decision import PlanRequest
-from .domain import BoolArray, FloatArray, IntArray, aligned, rows_of
+from .domain import BoolArray, FloatArray
 from .forecast import Outlook, observe, outlook
 from .forecast_state import BUCKET_S, ForecastState
-from .surge import surging_rate_rps
+from .rises import RiseState, observe_rises, risen_to_rps, rises_expected_rps
 
 __all__ = ["Ahead", "look_ahead"]
 
@@ -32,23 +32,28 @@ UNSEEN = 2.0
 class Ahead:
     """Demand per model over a cold start from now, and the memory that it comes from.
 
-    `offered_rps` is what to have replicas for, `kept_rps` what fewer of them must still
-    carry; NaN: nothing was read. A replica that isn't needed is kept for `patience_s`;
-    `watched` says where demand has been read for that long, `settled` where it has been
-    steady for it. `cold_start_s` is per variant, and so is `dispersion`, of what arrives
-    at one of its replicas.
+    `now_rps` is what comes now, `offered_rps` what to have replicas for, `kept_rps` what
+    fewer of them must still carry; NaN: nothing was read. `coming_rps` is what a load that
+    rises again and again will probably come to, else NaN. A replica that isn't needed is
+    kept for `patience_s`; `watched` says where demand has been read for that long, `settled`
+    where it has been steady for it. `cold_start_s` is per variant, and so is `dispersion`, of
+    what arrives at one of its replicas; `horizon_s` is the longest of each model.
     """
 
+    now_rps: FloatArray
     offered_rps: FloatArray
     kept_rps: FloatArray
     settled: BoolArray
     watched: BoolArray
+    coming_rps: FloatArray
+    horizon_s: FloatArray
     patience_s: FloatArray
     outlook: Outlook
     cold_start_s: FloatArray
     dispersion: FloatArray
     forecast: ForecastState
     starts: ColdStartState
+    rises: RiseState
 
 
 def look_ahead(request: PlanRequest) -> Ahead:
@@ -57,12 +62,43 @@ def look_ahead(request: PlanRequest) -> Ahead:
     Notes
     -----
     The largest of the rate that a rise has come to with one standard error on top, of its
-    upper quantile a cold start from now, of the level with what it may rise by unseen, and
-    of a surge that the newest seconds show. A fall is never planned for before it is there:
+    upper quantile a cold start from now, of the level with what it may rise by unseen, of
+    a rise that the newest seconds show. A fall is never planned for before it is there:
     what is forecast to fall is carried until it has.
     """
-    variants, models, policy = request.variants, request.models, request.policy
-    count, window_s = len(request.model_names), policy.observation_window_s
+    policy, window_s = request.policy, request.policy.observation_window_s
+    starts, cold_s = _starts(request)
+    horizon_s = _horizon_s(request, cold_s)
+    forecast, seen = _foreseen(request, horizon_s)
+    rises, risen_rps, coming_rps = _rises(request, seen, horizon_s)
+    patience_s = policy.patience_ratio * horizon_s
+    unseen_rps = seen.level_rps + _unseen_rps(seen, horizon_s, window_s)
+    # A rise that shows keeps the distance to the level that a steady load would have.
+    offered = np.fmax(np.fmax(seen.risen_rps + seen.error_rps, seen.upper_rps), unseen_rps)
+    offered = np.fmax(offered, risen_rps)
+    surely = np.fmax(unseen_rps + SURELY * seen.error_rps, seen.surely_rps)
+    known = np.isfinite(request.models.arrival_rate_rps)
+    return Ahead(
+        now_rps=np.fmax(seen.risen_rps, risen_rps),
+        offered_rps=np.where(known, offered, np.nan),
+        kept_rps=np.where(known, np.fmax(offered, surely), np.nan),
+        settled=seen.steady_s >= _scored_s(horizon_s, policy.patience_ratio),
+        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH * window_s),
+        coming_rps=coming_rps,
+        horizon_s=horizon_s,
+        patience_s=patience_s,
+        outlook=seen,
+        cold_start_s=cold_s,
+        dispersion=_at_one_replica(request, seen),
+        forecast=forecast,
+        starts=starts,
+        rises=rises,
+    )
+
+
+def _starts(request: PlanRequest) -> tuple[ColdStartState, FloatArray]:
+    """Return what is known of starts now, and what each variant is planned to take for one."""
+    variants = request.variants
     starts = observe_starts(
         request.state.starts,
         names=request.variant_names,
@@ -70,56 +106,76 @@ def look_ahead(request: PlanRequest) -> Ahead:
         ready=variants.ready_replicas,
         now_s=request.now_s,
     )
-    cold_s = cold_start_s(starts, variants.cold_start_s, default_s=_assumed_start_s(request))
-    horizon_s = _horizon_s(variants.model, cold_s, variants.max_replicas > 0, count)
-    partial = np.bincount(variants.model[variants.partial], minlength=count) > 0
+    assumed_s = _assumed_start_s(request)
+    return starts, cold_start_s(starts, variants.cold_start_s, default_s=assumed_s)
+
+
+def _foreseen(request: PlanRequest, horizon_s: FloatArray) -> tuple[ForecastState, Outlook]:
+    """Return the forecast with the newest reading in it, and what it says."""
+    policy, count = request.policy, len(request.model_names)
     forecast = observe(
         request.state.forecast,
         names=request.model_names,
-        rate_rps=models.arrival_rate_rps,
+        rate_rps=request.models.arrival_rate_rps,
         now_s=request.now_s,
         now_unix_s=request.now_unix_s,
-        window_s=window_s,
+        window_s=policy.observation_window_s,
         horizon_s=horizon_s,
-        steady=~partial,
+        steady=~_partial(request),
     )
-    seen = outlook(
+    return forecast, outlook(
         forecast,
         now_s=request.now_s,
         now_unix_s=request.now_unix_s,
-        window_s=window_s,
+        window_s=policy.observation_window_s,
         horizon_s=horizon_s,
         upper_ratio=np.full(count, policy.upper_need_ratio),
         surely_ratio=np.full(count, (1.0 + policy.upper_need_ratio) / 2.0),
     )
-    surge_rps = _surging(request, partial, seen.dispersion)
-    patience_s = policy.patience_ratio * horizon_s
-    # A rise that shows keeps the distance to the level that a steady load would have.
-    risen = seen.risen_rps + seen.error_rps
-    unseen_rps = _unseen_rps(seen, horizon_s, window_s)
-    offered = np.fmax(np.fmax(risen, seen.upper_rps), surge_rps)
-    offered = np.fmax(offered, seen.level_rps + unseen_rps)
-    known = np.isfinite(models.arrival_rate_rps)
-    surely = np.fmax(seen.level_rps + unseen_rps + SURELY * seen.error_rps, seen.surely_rps)
-    kept = np.fmax(offered, surely)
-    return Ahead(
-        offered_rps=np.where(known, offered, np.nan),
-        kept_rps=np.where(known, kept, np.nan),
-        settled=seen.steady_s >= _scored_s(horizon_s, policy.patience_ratio),
-        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH * window_s),
-        patience_s=patience_s,
-        outlook=seen,
-        cold_start_s=cold_s,
-        dispersion=_at_one_replica(request, seen),
-        forecast=forecast,
-        starts=starts,
+
+
+def _rises(
+    request: PlanRequest, seen: Outlook, horizon_s: FloatArray
+) -> tuple[RiseState, FloatArray, FloatArray]:
+    """Return the rises so far, what the newest seconds have risen to, and what may come; or NaN."""
+    now_s, window_s = request.now_s, request.policy.observation_window_s
+    rate, before = request.models.arrival_rate_rps, request.state.rises
+    before = before.for_models(request.model_names)
+    complete = ~_partial(request)
+    risen = risen_to_rps(before, rate, now_s=now_s, window_s=window_s, dispersion=seen.dispersion)
+    risen = np.where(complete, risen, np.nan)
+    rises = observe_rises(
+        before,
+        rate,
+        level_rps=seen.level_rps,
+        risen_rps=np.fmax(seen.risen_rps, risen),
+        believed=complete,
+        now_s=now_s,
+        window_s=window_s,
     )
+    coming = rises_expected_rps(
+        rises,
+        np.fmax(seen.level_rps, seen.risen_rps),
+        now_s=now_s,
+        answer_s=horizon_s + window_s,
+        after_rises=request.policy.expected_after_rises,
+        upper_ratio=request.policy.upper_need_ratio,
+    )
+    return rises, risen, coming
 
 
-def _horizon_s(model: IntArray, cold_s: FloatArray, may_run: BoolArray, count: int) -> FloatArray:
+def _partial(request: PlanRequest) -> BoolArray:
+    """Return the models of which a replica is silent: their demand moves for other reasons."""
+    variants = request.variants
+    count = len(request.model_names)
+    return np.asarray(np.bincount(variants.model[variants.partial], minlength=count) > 0)
+
+
+def _horizon_s(request: PlanRequest, cold_s: FloatArray) -> FloatArray:
     """Return the longest cold start among each model's variants: any of them may be chosen."""
-    horizon = np.zeros(count)
-    np.maximum.at(horizon, model[may_run], cold_s[may_run])
+    variants, horizon = request.variants, np.zeros(len(request.model_names))
+    may_run = variants.max_replicas > 0
+    np.maximum.at(horizon, variants.model[may_run], cold_s[may_run])
     return horizon
 
 
@@ -159,23 +215,6 @@ def _at_one_replica(request: PlanRequest, seen: Outlook) -> FloatArray:
     before = request.state.recalled(request.state.sized_dispersion, request.variant_names)
     within = np.abs(np.log(estimate / before)) <= np.log(DISPERSION_BAND)
     return np.where(within, before, estimate)
-
-
-def _surging(request: PlanRequest, partial: BoolArray, dispersion: FloatArray) -> FloatArray:
-    """Return the rate of the newest seconds where it has clearly begun to rise, else NaN.
-
-    Where a replica is silent, demand moves for reasons of its own: no rise is read into it.
-    """
-    state, rate = request.state, request.models.arrival_rate_rps
-    before = aligned(state.offered_rps, rows_of(request.model_names, state.model_names))
-    surging = surging_rate_rps(
-        rate,
-        np.where(partial, np.nan, before),
-        elapsed_s=request.now_s - state.planned_s,
-        window_s=request.policy.observation_window_s,
-        dispersion=dispersion,
-    )
-    return np.where(surging > rate, surging, np.nan)
 
 
 def _assumed_start_s(request: PlanRequest) -> FloatArray:

@@ -25,6 +25,7 @@ from .domain import (
 from .estimator_state import EstimatorState, Observations
 from .forecast_state import ForecastState
 from .recall import Recall
+from .rises import RiseState
 from .supply import Supply
 from .tables import ModelTable, ReplicaTable, VariantTable
 
@@ -82,6 +83,8 @@ class Policy:
     upper_need_ratio : float
         Quantile of demand over a cold start that counts are bought for: with c the cost
         of a replica that isn't needed and m that of one that is missing, m / (m + c).
+    expected_after_rises : int
+        Rises within three cold starts after which another one is bought for; 0: never.
     energy_price_per_kwh : float
         What a replica draws is paid for beside its price. [currency/kWh]
     default_cold_start_s : float
@@ -96,6 +99,7 @@ class Policy:
     zero_after_s: float = 600.0
     observation_window_s: float = 60.0
     upper_need_ratio: float = 0.9
+    expected_after_rises: int = 0
     energy_price_per_kwh: float = 0.0
     default_cold_start_s: float = 120.0
 
@@ -144,7 +148,9 @@ class PlanState:
     estimator: EstimatorState
     forecast: ForecastState = field(default_factory=ForecastState.empty)
     starts: ColdStartState = field(default_factory=ColdStartState.empty)
+    rises: RiseState = field(default_factory=RiseState.empty)
     full_since_s: FloatArray = field(default_factory=lambda: np.empty(0))
+    full_requests: FloatArray = field(default_factory=lambda: np.empty(0))
     sized_dispersion: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def recalled(self, column: FloatArray, variant_names: tuple[str, ...]) -> FloatArray:

@@ -17,11 +17,12 @@ __all__ = ["Level", "LevelState", "follow", "level_now"]
 
 # Observation windows in each mean beside the newest reading.
 SPANS = (2, 4, 8, 16, 32, 64, 128)
-# How far a shorter mean must be off to contradict a longer one, in standard deviations:
-# a steady Poisson load comes this far once in some weeks.
+# How far a shorter mean must be off to contradict a longer one, in standard deviations. Of a
+# steady Poisson load one look in half a million comes this far; with eight means looked at every
+# five seconds, though far from independent, that is some times a week.
 SIGMAS = 4.75
-# A rise is bought for a little earlier than a level is given up: late costs more. Over the
-# means and ticks of a day a steady load comes this far by chance in one of a hundred.
+# A rise is bought for a little earlier than a level is given up: late costs more. One look in
+# two hundred thousand comes this far by chance: about once a day at a tick of five seconds.
 SIGMAS_UP = 4.4
 # What the skewness of a Poisson count adds to that, in requests (Cornish and Fisher).
 SKEW = (SIGMAS**2 - 1.0) / 6.0
@@ -144,16 +145,32 @@ def follow(
     if now_s - state.kept_s < NEARLY * window_s:
         return state
     windows = np.concatenate([state.windows_rps[:, 1:], rate_rps[:, None]], axis=1)
-    there = np.isfinite(windows)
-    newest_first = np.where(there, windows, 0.0)[:, ::-1]
+    state = _summed(replace(state, kept_s=now_s), windows)
+    # What was before a change would come back into the mean once it is a small part of it.
+    over = _windows_in_force(state, now_s=now_s, window_s=window_s)
+    old = np.arange(SPANS[-1])[::-1] >= over[:, None]
+    return _summed(state, np.where(old, np.nan, windows)) if old.any() else state
+
+
+def _summed(state: LevelState, windows_rps: FloatArray) -> LevelState:
+    """Return the state with these windows, and their sums over each span."""
+    there = np.isfinite(windows_rps)
+    newest_first = np.where(there, windows_rps, 0.0)[:, ::-1]
     ends = np.array(SPANS) - 1
     return replace(
         state,
-        windows_rps=windows,
+        windows_rps=windows_rps,
         total_rps=np.cumsum(newest_first, axis=1)[:, ends],
         number=np.cumsum(there[:, ::-1], axis=1)[:, ends].astype(np.float64),
-        kept_s=now_s,
     )
+
+
+def _windows_in_force(state: LevelState, *, now_s: float, window_s: float) -> IntArray:
+    """Return how many of the newest windows are in the mean in force."""
+    mean, memory_s = _means(state, now_s=now_s, window_s=window_s)
+    chosen = _purest(mean, memory_s, state.dispersion)
+    windows = np.array([1, *SPANS])[chosen]
+    return np.where(np.isfinite(state.last_rps), windows, SPANS[-1])
 
 
 def level_now(state: LevelState, *, now_s: float, window_s: float) -> Level:
@@ -175,6 +192,17 @@ def level_now(state: LevelState, *, now_s: float, window_s: float) -> Level:
     .. [1] O. V. Lepski, "On a problem of adaptive estimation in Gaussian white noise",
        Theory of Probability and its Applications 35 (1990) 454-466.
     """
+    mean, memory_s = _means(state, now_s=now_s, window_s=window_s)
+    chosen = _purest(mean, memory_s, state.dispersion)
+    row = np.arange(len(mean))
+    rate, memory = mean[row, chosen], memory_s[row, chosen]
+    error = np.sqrt(state.dispersion * np.maximum(rate, 1.0 / memory) / memory)
+    risen = _risen(mean, memory_s, state.dispersion)
+    return Level(rate_rps=rate, error_rps=error, memory_s=memory, risen_rps=np.fmax(rate, risen))
+
+
+def _means(state: LevelState, *, now_s: float, window_s: float) -> tuple[FloatArray, FloatArray]:
+    """Return the means over one window and over each span, and the time that is in each."""
     # What the newest reading knows that isn't among the kept ones yet.
     fresh_s = np.clip(now_s - state.kept_s, 0.0, window_s)
     last = state.last_rps[:, None]
@@ -184,12 +212,7 @@ def level_now(state: LevelState, *, now_s: float, window_s: float) -> Level:
     )
     total = fresh_s * last + window_s * state.total_rps
     mean = np.concatenate([last, total / memory_s[:, 1:]], axis=1)
-    chosen = _purest(mean, memory_s, state.dispersion)
-    row = np.arange(len(mean))
-    rate, memory = mean[row, chosen], memory_s[row, chosen]
-    error = np.sqrt(state.dispersion * np.maximum(rate, 1.0 / memory) / memory)
-    risen = _risen(mean, memory_s, state.dispersion)
-    return Level(rate_rps=rate, error_rps=error, memory_s=memory, risen_rps=np.fmax(rate, risen))
+    return mean, memory_s
 
 
 def _purest(mean: FloatArray, memory_s: FloatArray, dispersion: FloatArray) -> IntArray:
@@ -263,6 +286,7 @@ def _dispersed(
     watched_s = np.minimum(state.watched_s + apart_s * use, LONG_MEMORY_S)
 
     def followed(mean: FloatArray, memory_s: float) -> FloatArray:
+        """Return the mean moved towards what was just seen, by its share of the memory."""
         gain = use * apart_s / np.minimum(watched_s + PRIOR_S, memory_s)
         return np.maximum(mean + gain * (surprise - mean), LEAST_DISPERSION)
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .ahead import Ahead
+from .backlog import DRAIN_S, backlog_ahead_requests, drained_within_s, starting_replicas
 from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
-from .overload import overload
+from .overload import Overload, overload
 from .recall import Recalled, inputs_of, recalled
 from .saturation import Headroom, Stock, headroom
 from .sizing import Sizing, SizingStatus, largest_arrival_rate
@@ -31,8 +32,6 @@ __all__ = [
     "with_energy_priced",
 ]
 
-# Requests that wait are to be served within this time by what is added.
-DRAIN_S = 30.0
 # A model that may not go to zero needs one replica even without demand.
 TRICKLE_RPS = 1e-6
 # Engines' state is projected by at most this factor.
@@ -44,6 +43,7 @@ class Capacity:
     """What one replica of each variant carries, and whether that holds the SLO."""
 
     rate_rps: FloatArray
+    most_rps: FloatArray  # served by a full batch; 0: not known
     known: BoolArray  # False: the rate is a stand-in
     slo_feasible: BoolArray
     memory_bound: BoolArray
@@ -61,7 +61,7 @@ class Need:
     saturation_replicas: FloatArray
     by_saturation: BoolArray  # models whose need the engines' state decided
     removable: IntArray  # replicas that may go at once, per variant
-    full_since_s: FloatArray  # per variant; NaN: not full
+    overload: Overload
 
 
 def sized(request: PlanRequest, ahead: Ahead) -> tuple[Sizing, Recalled[Sizing]]:
@@ -99,6 +99,8 @@ def replica_capacity(request: PlanRequest, sizing: Sizing) -> Capacity:
     known = np.isfinite(sizing.stable_rps)
     return Capacity(
         rate_rps=np.where(known, rate, _nominal_rate(model, rate, known, count)),
+        most_rps=np.where(known, sizing.stable_rps, 0.0)
+        / (1.0 - request.policy.stability_margin_ratio),
         known=known,
         slo_feasible=feasible,
         memory_bound=sizing.memory_bound,
@@ -144,16 +146,24 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     variants, models = request.variants, request.models
     model, count = variants.model, len(request.model_names)
     rate = capacity.rate_rps
-    offered = ahead.offered_rps + models.router_queue_requests / _drain_s(request)
-    known = np.isfinite(offered)
     asked_for = (models.arrival_rate_rps > 0) | (models.router_queue_requests > 0)
-
     stock = _stock(request)
     asked = np.where(np.isfinite(stock.needed_replicas), stock.needed_replicas, 0.0)
     by_stock = np.bincount(model, weights=asked * rate, minlength=count)
     trusted = all_of(model, variants.trust >= Trust.LEARNED, count)
     # A trusted model is overruled only by engines that stay full, an untrusted one always.
-    full = overload(request, stock, rate_rps=rate, cold_start_s=ahead.cold_start_s)
+    cold_start_s, since_s = ahead.cold_start_s, ahead.starts.since_s
+    starting = starting_replicas(request, cold_start_s=cold_start_s, since_s=since_s)
+    full = overload(
+        request,
+        stock,
+        rate_rps=rate,
+        cold_start_s=cold_start_s,
+        helped=any_of(model, starting > 0, count)[model],
+    )
+    offered = ahead.offered_rps + models.router_queue_requests / _drain_s(request)
+    offered += np.where(trusted, _draining_rps(request, capacity, ahead, full), 0.0)
+    known = np.isfinite(offered)
     backlog = np.bincount(model, weights=full.backlog_requests, minlength=count)
     by_memory = any_of(model, full.by_memory, count)
     lasting = np.where(by_memory, by_stock, np.nan_to_num(offered) + backlog / DRAIN_S)
@@ -165,6 +175,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     overruled = any_of(model, full.lasting, count) & (by_stock > offered)
     use_stock = measured & (~trusted | overruled)
     now = np.where(use_stock, by_stock, np.nan_to_num(offered))
+    now = np.where(known & asked_for, np.fmax(now, ahead.coming_rps), now)
     memory = remember_demand(
         request.state,
         model_names=request.model_names,
@@ -198,8 +209,36 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         saturation_replicas=stock.needed_replicas,
         by_saturation=use_stock,
         removable=_removable(request, stock, asked_for),
-        full_since_s=full.since_s,
+        overload=full,
     )
+
+
+def _draining_rps(
+    request: PlanRequest, capacity: Capacity, ahead: Ahead, full: Overload
+) -> FloatArray:
+    """Return what has to be carried on top for a queue that will be there, or is growing."""
+    model, count = request.variants.model, len(request.model_names)
+    if not np.isfinite(request.state.planned_s):
+        return np.zeros(count)  # a first look doesn't know what is on its way
+    carried, most = (
+        np.bincount(model, weights=request.variants.current_replicas * each, minlength=count)
+        for each in (capacity.rate_rps, capacity.most_rps)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        needed_rps = ahead.offered_rps * most / carried
+    late = np.bincount(model, weights=full.late_requests, minlength=count)
+    backlog = backlog_ahead_requests(
+        request,
+        waiting=np.asarray(late, dtype=np.float64),
+        rate_rps=ahead.now_rps,
+        needed_rps=np.nan_to_num(needed_rps),
+        most_rps=capacity.most_rps,
+        cold_start_s=ahead.cold_start_s,
+        since_s=ahead.starts.since_s,
+        horizon_s=ahead.horizon_s,
+    )
+    # A queue that nobody sees yet is no reason: rates may be wrong.
+    return np.where(late > 0.0, backlog / drained_within_s(ahead.horizon_s), 0.0)
 
 
 def _with_standby(

@@ -182,7 +182,9 @@ def _state(
         estimator=estimator,
         forecast=ahead.forecast,
         starts=ahead.starts,
-        full_since_s=need.full_since_s,
+        rises=ahead.rises,
+        full_since_s=need.overload.since_s,
+        full_requests=need.overload.reference_requests,
         sized_dispersion=ahead.dispersion,
     )
 

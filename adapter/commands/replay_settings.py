@@ -1,6 +1,7 @@
 """The settings that WVA replays with: defaults, and the world as a person would declare it.
 
-The same for all scenarios but for what is declared (variants, prices, targets, profiles).
+The same for all scenarios but for what is declared (variants, prices, targets, profiles):
+its defaults, and that a load which has risen twice in a row is expected to rise again.
 The HPA has our manifests' behavior, whose tolerance is 0.
 """
 
@@ -24,12 +25,15 @@ PROFILE_FIELDS = (
     "kv_capacity_tokens",
 )
 
+EXPECTED_AFTER_RISES = 2
+
 
 def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Settings:
     """Return the settings for a scenario; profiles say `profile_factor` times the true times."""
     return Settings.model_validate(
         {
             "hpa_tolerance": 0.0,
+            "expected_after_rises": EXPECTED_AFTER_RISES,
             "accelerators": {
                 name: {
                     "cost_per_hour": kind.cost_per_hour,

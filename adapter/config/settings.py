@@ -47,6 +47,7 @@ class Settings(Section):
     down_hysteresis_ratio: NonNegative = 0.02
     patience_ratio: NonNegative = 1.0
     upper_need_ratio: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    expected_after_rises: Annotated[int, Field(ge=0)] = 0
     change_price_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     energy_price_per_kwh: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     zero_after_s: NonNegative = 600.0

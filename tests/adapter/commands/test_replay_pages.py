@@ -103,7 +103,7 @@ class TextAdapter:
 
 
 async def test_text_through_the_parser_gives_the_same_plan():
-    rate = {"points": [[0, 2.0], [60, 40.0], [110, 1.0]]}
+    rate = {"points": [[0, 2.0], [60, 70.0], [110, 1.0]]}
     loaded = model()
     loaded["workload"] = loaded["workload"] | {"rate": rate}
     one = scenario(
