@@ -56,6 +56,10 @@ _GENERIC_SEED = (10e-3, 30e-6, 30e-6, 80e-9, 10e-3)
 # (3 to 25 %) is no noise that averages out, and would go into the slope of prompts. A known
 # seed holds that slope where gaps say little of it; without one, TTFT has to.
 _TTFT_WEIGHT = 0.01
+# Five windows that are all a tenth off what a good fit says are no noise: one scatters by
+# 1 to 4 %.
+_DRIFT_GAIN = 0.2
+_LARGEST_DRIFT = 0.1
 _RATE, _PROMPT, _SECOND, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(FEATURES)
 
 
@@ -124,6 +128,8 @@ def update(
     rows = np.flatnonzero(usable)
     if len(rows) == 0:
         return state
+    known = np.isfinite(seed.iteration_base_s[rows])
+    state = _checked(state, rows, features[rows], known)
     state = _remembered(state, rows, features[rows], observations.requests[rows], now_s, settings)
     points = _points(state, rows, now_s, settings)
     fitted = _fitted(state, rows, points, seed)
@@ -132,7 +138,7 @@ def update(
         error = _capacity_error(
             points, fitted, workloads.take(rows), limits.take(rows), slo.take(rows)
         )
-    return _adopted(state, rows, fitted, error, seed_known=np.isfinite(seed.iteration_base_s[rows]))
+    return _adopted(state, rows, fitted, error, seed_known=known)
 
 
 def _features(observations: Observations, workloads: Workloads) -> FloatArray:
@@ -209,15 +215,35 @@ def _distance(points: FloatArray, features: FloatArray) -> FloatArray:
     return np.asarray(np.abs(here - there).max(axis=2), dtype=np.float64)
 
 
-def _points(
-    state: EstimatorState, rows: IntArray, now_s: float, settings: EstimatorSettings
-) -> Points:
-    """Return what is remembered of `rows`, the newest counting most."""
-    # Slots fill from the first on: the empty ones at the end needn't be carried along.
-    used = slice(0, int((state.requests[rows] > 0).sum(axis=1).max()))
-    points, mass = state.points[rows, used], state.requests[rows, used]
-    age_s = np.where(mass > 0, now_s - state.seen_s[rows, used], 0.0)
-    weight = mass / (mass + settings.half_trusted_requests)
+def _checked(
+    state: EstimatorState, rows: IntArray, features: FloatArray, seed_known: BoolArray
+) -> EstimatorState:
+    """Return the state with what was learned held against what engines do now.
+
+    A good fit explains each window within a few per cent. Where it is off for minutes, the
+    engine isn't the one that taught it: fit and points are forgotten, and learned anew.
+    """
+    good = state.good[rows]
+    points = _points_of(features[:, None, :], np.ones((len(rows), 1)))
+    problem = FitProblem(
+        points=points, anchor=good, hold=np.zeros(len(rows)), start=good, dispersion=POISSON
+    )
+    residual, _, _ = problem.evaluated(np.where(np.isfinite(good), good, 1.0))
+    off = np.where(np.isfinite(good[:, 0]), -residual[:, 0, 0], 0.0)
+    drift = state.drift[rows] + _DRIFT_GAIN * (off - state.drift[rows])
+    other = seed_known & (np.abs(drift) > _LARGEST_DRIFT)
+    wide = other[:, None]
+    return replace(
+        state,
+        full=_put(state.full, rows, np.where(wide, np.nan, state.full[rows])),
+        good=_put(state.good, rows, np.where(wide, np.nan, good)),
+        requests=_put(state.requests, rows, np.where(wide, 0.0, state.requests[rows])),
+        seen_s=_put(state.seen_s, rows, np.where(wide, -np.inf, state.seen_s[rows])),
+        drift=_put(state.drift, rows, np.where(other, 0.0, drift)),
+    )
+
+
+def _points_of(points: FloatArray, weight: FloatArray) -> Points:
     return Points(
         load=Load(
             arrival_rate_rps=points[..., _RATE],
@@ -230,8 +256,20 @@ def _points(
         decoding_requests=points[..., _DECODING],
         itl_s=points[..., _ITL],
         ttft_s=points[..., _TTFT],
-        weight=weight * np.exp2(-age_s / settings.half_life_s),
+        weight=weight,
     )
+
+
+def _points(
+    state: EstimatorState, rows: IntArray, now_s: float, settings: EstimatorSettings
+) -> Points:
+    """Return what is remembered of `rows`, the newest counting most."""
+    # Slots fill from the first on: the empty ones at the end needn't be carried along.
+    used = slice(0, int((state.requests[rows] > 0).sum(axis=1).max()))
+    points, mass = state.points[rows, used], state.requests[rows, used]
+    age_s = np.where(mass > 0, now_s - state.seen_s[rows, used], 0.0)
+    weight = mass / (mass + settings.half_trusted_requests)
+    return _points_of(points, weight * np.exp2(-age_s / settings.half_life_s))
 
 
 def _fitted(

@@ -120,6 +120,9 @@ class EstimatorState:
     capacity_error : ndarray, shape (V,)
         Standard error of the capacity that the last fit predicts, as a logarithm; inf: no
         fit, NaN: nobody said what capacity is to be predicted.
+    drift : ndarray, shape (V,)
+        How far the newest windows' gaps exceed what `good` says of them, as a logarithm,
+        averaged over about five windows.
     """
 
     names: tuple[str, ...]
@@ -134,6 +137,7 @@ class EstimatorState:
     condition: FloatArray
     error: FloatArray
     capacity_error: FloatArray
+    drift: FloatArray
 
     @classmethod
     def empty(
@@ -154,6 +158,7 @@ class EstimatorState:
             condition=np.full(count, np.inf),
             error=np.full(count, np.inf),
             capacity_error=np.full(count, np.inf),
+            drift=np.zeros(count),
         )
 
     def aligned(self, names: tuple[str, ...], settings: EstimatorSettings) -> "EstimatorState":

@@ -108,11 +108,11 @@ def test_the_error_is_that_of_sized_capacity_within_a_third(itl_s, batch):
     assert 0.6 * spread < error_of(points, itl_s=itl_s, batch=batch) < 2.5 * spread
 
 
-def feed(state, windows, *, scatter=0.0, seed=SEED, first_s=0.0):
+def feed(state, windows, *, scatter=0.0, seed=SEED, first_s=0.0, truth=TRUTH):
     random = np.random.default_rng(1)
     for i, (rate, prompt, output) in enumerate(windows):
         lengths = workloads(prompt, output)
-        seen = window(rate, lengths)
+        seen = window(rate, lengths, truth)
         seen = replace(seen, itl_s=seen.itl_s * np.exp(random.normal(0.0, scatter, 1)))
         state = update(
             state,
@@ -158,3 +158,29 @@ def test_where_nobody_gave_a_seed_an_unsure_fit_is_all_there_is():
     state = feed(EstimatorState.empty(("v",)), WINDOWS, scatter=0.04, seed=NOTHING)
     assert state.capacity_error[0] > LARGEST_CAPACITY_ERROR
     assert learned(state, profiles(NOTHING)).trust[0] == Trust.LEARNED
+
+
+def test_an_engine_that_has_changed_is_learned_anew_within_minutes():
+    """What was sure is held against each window: a slower engine isn't taken for the old one."""
+    slower = TRUTH * np.array([1.3, 1.4, 1.4, 1.4, 1.0])
+    state = feed(EstimatorState.empty(("v",)), WINDOWS * 3, scatter=0.02)
+    assert learned(state, profiles(SEED)).trust[0] == Trust.LEARNED
+    state = feed(state, WINDOWS * 4, scatter=0.02, first_s=1000.0, truth=slower)
+    found = learned(state, profiles(SEED))
+    assert found.trust[0] == Trust.LEARNED
+    ratio = capacity(parameters_of(found.profiles)[0], 0.02, 256) / capacity(slower, 0.02, 256)
+    assert ratio == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_profile_that_engines_contradict_is_trusted_no_longer():
+    state = feed(EstimatorState.empty(("v",)), WINDOWS * 3)
+    state = feed(state, WINDOWS[:3], first_s=1000.0, truth=TRUTH * 1.4)
+    assert learned(state, profiles(SEED)).trust[0] == Trust.PRIOR
+
+
+def test_one_window_that_is_far_off_moves_nothing():
+    state = feed(EstimatorState.empty(("v",)), WINDOWS * 3)
+    before = state.good.copy()
+    state = feed(state, WINDOWS[:1], first_s=1000.0, truth=TRUTH * 1.4)
+    assert learned(state, profiles(SEED)).trust[0] == Trust.LEARNED
+    np.testing.assert_allclose(state.good, before, rtol=0.05)
