@@ -191,7 +191,7 @@ def _solved(problem: Problem, given: _Given) -> Part:
     upper = problem.priority <= classes[-2]
     counts = _without_lower(problem, upper, given)
     if not _ahead(problem, counts, part.counts, classes[-2]):
-        counts = np.where(upper[problem.service], part.counts, problem.lowest)
+        return part
     counts = _with_lower(problem, upper, counts, given.limits)
     objective = problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())
     return replace(part, counts=counts, method=Method.SEARCH, objective=objective)
