@@ -6,7 +6,11 @@
 Every policy runs in our simulator first; then the replicas that it asked for, at the same moments,
 are asked for in ai-dynamo's (see `referee`), whose engines, router (round robin) and start-up are
 its own, with the same timing law. The loop isn't closed over the other's metrics: what is compared is
-whether the decisions give clients there what they give them here.
+whether the decisions give clients there what they give them here. Minutes per policy.
+
+Seen: with 8 replicas all the time ITL is within 0.5 %. With the fewer that ours asks for, KV memory
+is full for a while; there the other preempts in circles and doesn't recover (TTFT of minutes), as
+at the two points of `referee` where memory is short.
 """
 
 import json
