@@ -38,7 +38,7 @@ def _replay(run: dict, folder: Path) -> dict:
         planner_profile_data=str(law),
         startup_time=run["startup_s"],
     )
-    bridge = PlannerReplayBridge()
+    bridge = PlannerReplayBridge(str(trace), engine, run["initial"], trace_block_size=TRACE_BLOCK)
     for at_ms, count in run["schedule"]:
         bridge.advance_to(at_ms)
         bridge.apply_scaling(0, count)
