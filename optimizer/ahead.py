@@ -152,6 +152,7 @@ def _rises(
         believed=complete,
         now_s=now_s,
         window_s=window_s,
+        answer_s=horizon_s + window_s,
     )
     coming = rises_expected_rps(
         rises,

@@ -50,6 +50,11 @@ class RiseState:
         Levels at those readings; NaN: unknown. [requests/s]
     begun_s, from_rps, to_rps : ndarray, shape (M, 8)
         When each rise was seen, and between which rates; NaN: none. [s], [requests/s]
+    before_rps : ndarray, shape (M, 8)
+        The highest level of lately when each rise began: one that goes no higher comes back
+        to what was there, and says nothing of what may come; NaN: none. [requests/s]
+    highest_rps : ndarray, shape (M,)
+        The highest level of lately that lasted a window, now; NaN: unknown. [requests/s]
     """
 
     names: tuple[str, ...]
@@ -59,6 +64,8 @@ class RiseState:
     begun_s: FloatArray
     from_rps: FloatArray
     to_rps: FloatArray
+    before_rps: FloatArray
+    highest_rps: FloatArray
 
     @classmethod
     def empty(cls, names: tuple[str, ...] = ()) -> "RiseState":
@@ -72,6 +79,8 @@ class RiseState:
             begun_s=np.full((count, RISES), np.nan),
             from_rps=np.full((count, RISES), np.nan),
             to_rps=np.full((count, RISES), np.nan),
+            before_rps=np.full((count, RISES), np.nan),
+            highest_rps=np.full(count, np.nan),
         )
 
     def for_models(self, names: tuple[str, ...]) -> "RiseState":
@@ -153,6 +162,7 @@ def observe_rises(
     believed: BoolArray,
     now_s: float,
     window_s: float,
+    answer_s: FloatArray,
 ) -> RiseState:
     """Return the state after one more reading.
 
@@ -167,9 +177,17 @@ def observe_rises(
         of their own.
     now_s, window_s : float
         [s]
+    answer_s : array, shape (M,)
+        From a rise to replicas that are ready for it. [s]
+
+    Notes
+    -----
+    What a level was is forgotten as rises are: after 3 T without it e^-1 of the height counts.
     """
     if not now_s > state.read_s[-1]:
         return state
+    forgotten = np.exp((state.read_s[-1] - now_s) / np.maximum(CLUSTER * answer_s, window_s))
+    high_rps = state.highest_rps * forgotten
     settling = now_s - state.begun_s[:, -1] < SETTLES_WINDOWS * window_s
     reached = np.fmax(level_rps, risen_rps)
     base_rps = _lowest(state.level_rps, now_s - state.read_s, window_s)
@@ -194,6 +212,8 @@ def observe_rises(
         begun_s=noted(state.begun_s, now_s),
         from_rps=noted(state.from_rps, base_rps),
         to_rps=to_rps,
+        before_rps=noted(state.before_rps, np.fmax(high_rps, base_rps)),
+        highest_rps=np.fmax(high_rps, np.where(believed, base_rps, np.nan)),
     )
 
 
@@ -233,12 +253,13 @@ def rises_expected_rps(
         return np.full(len(rate_rps), np.nan)
     recent = now_s - state.begun_s <= CLUSTER * answer_s[:, None]
     start = np.where(recent, state.from_rps, np.nan)
+    known = np.fmax(start, state.before_rps)
     end = np.where(recent, state.to_rps, 0.0)
     highest = np.maximum.accumulate(end, axis=1)
     before = np.concatenate([np.zeros((len(end), 1)), highest[:, :-1]], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.clip(end / start, 1.0, LARGEST_RATIO)
-        record = np.clip(end / np.fmax(start, before), 1.0, LARGEST_RATIO)
+        record = np.clip(end / np.fmax(known, before), 1.0, LARGEST_RATIO)
     records = recent & (record > LEAST_RATIO)
     again = np.minimum(rate_rps * _upper(ratio, recent, upper_ratio), highest[:, -1])
     beyond = rate_rps * _upper(record, records, upper_ratio)

@@ -38,6 +38,7 @@ class Watcher:
                 believed=np.array([believed]),
                 now_s=self.now_s,
                 window_s=WINDOW_S,
+                answer_s=np.array([60.0]),
             )
             seen.append(float(risen[0]))
         return seen
@@ -109,6 +110,7 @@ def test_a_steady_poisson_stream_hardly_ever_rises():
             believed=ones > 0,
             now_s=now_s,
             window_s=WINDOW_S,
+            answer_s=60.0 * ones,
         )
     assert seen <= 2
 
@@ -141,6 +143,15 @@ def test_a_load_that_falls_and_rises_comes_back_and_not_beyond():
     assert up_and_down.expected() == pytest.approx(40.0, rel=0.02)
     up_and_down.read(10.0, seconds=40.0)
     assert up_and_down.expected() == pytest.approx(40.0, rel=0.02)
+
+
+def test_a_load_that_climbs_back_to_where_it_was_is_not_expected_beyond():
+    back = stairs(80.0, 10.0, 40.0, 80.0, lasting_s=60.0)
+    assert back.expected() == pytest.approx(80.0, rel=0.02)
+    long_ago = settled(80.0)
+    for rate, seconds in ((10.0, 600.0), (40.0, 60.0), (80.0, 60.0)):
+        long_ago.read(rate, seconds=seconds)
+    assert long_ago.expected() > 150.0
 
 
 def test_rises_are_forgotten_after_three_times_what_an_answer_takes():
