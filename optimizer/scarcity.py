@@ -189,16 +189,19 @@ def _solved(problem: Problem, given: _Given) -> Part:
     if len(classes) < 2 or not _short(problem, part.counts, classes[-2]):
         return part
     upper = problem.priority <= classes[-2]
-    counts = _without_lower(problem, upper, given)
+    counts = _without_lower(problem, upper, part, given)
     if not _ahead(problem, counts, part.counts, classes[-2]):
         return part
-    counts = _with_lower(problem, upper, counts, given.limits)
+    counts = _with_lower(problem, upper, counts, part.price, given.limits)
     objective = problem.spend(counts) + float((penalty * problem.unmet(counts)).sum())
     return replace(part, counts=counts, method=Method.SEARCH, objective=objective)
 
 
-def _without_lower(problem: Problem, upper: BoolArray, given: _Given) -> IntArray:
-    """Return the counts of the `upper` services as if nobody else asked for anything."""
+def _without_lower(problem: Problem, upper: BoolArray, part: Part, given: _Given) -> IntArray:
+    """Return the counts of the `upper` services as if nobody else asked for anything.
+
+    Of large parts the search begins with what `part` has for them, to be improved upon.
+    """
     mine = upper[problem.service]
     counts = problem.lowest.copy()
     if given.wanted is not None:
@@ -206,21 +209,27 @@ def _without_lower(problem: Problem, upper: BoolArray, given: _Given) -> IntArra
         if problem.fits(wanted).all():
             return wanted
     first, known = problem.among(upper, problem.lowest), given.taken(mine)
-    counts[mine] = allocate(first, last=known.last, wanted=known.wanted, limits=known.limits).counts
+    if len(problem.service) > given.limits.always:
+        known = replace(known, last=part.counts[mine], price=part.price)
+    counts[mine] = allocate(
+        first, last=known.last, wanted=known.wanted, price=known.price, limits=known.limits
+    ).counts
     return counts
 
 
 def _with_lower(
-    problem: Problem, upper: BoolArray, counts: IntArray, limits: SolverLimits
+    problem: Problem, upper: BoolArray, counts: IntArray, price: FloatArray, limits: SolverLimits
 ) -> IntArray:
     """Return the best plan that carries as much of the `upper` services as `counts` do.
 
     The same may be carried by other replicas, if that leaves more to the rest; where the
-    search finds no such plan, their counts stay as they are.
+    search finds no such plan, their counts stay as they are. All of theirs is to be carried
+    then, so they weigh as one class, which can lie farther from the last than all apart.
     """
     served = problem.demand_rps * (1.0 - problem.unmet(counts))[:, None]
     bound = problem.asking(np.where(upper[:, None], served, problem.demand_rps))
-    moved = searched(bound, penalties(bound), counts, None, limits).counts
+    apart = penalties(replace(bound, priority=np.where(upper, 1, 2)))
+    moved = searched(bound, apart, counts, price, limits).counts
     if not (bound.unmet(moved)[upper] > 0.0).any():
         return moved
     rest = problem.held(upper[problem.service], counts)
