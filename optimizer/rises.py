@@ -27,6 +27,8 @@ SIGMAS = 4.75
 SKEW = (SIGMAS**2 - 1.0) / 6.0
 # A rise is one by at least this share, over as many windows as it takes to see all of it.
 LEAST_RATIO, SETTLES_WINDOWS = 1.15, 2.0
+# ... and as many until the level, a mean over more of them, has followed.
+FOLLOWS_WINDOWS = 4.0
 # Ticks come a little early or late.
 LATELY = 1.05
 # Rises count as a cluster within so many times the time that an answer takes.
@@ -188,9 +190,12 @@ def observe_rises(
         return state
     forgotten = np.exp((state.read_s[-1] - now_s) / np.maximum(CLUSTER * answer_s, window_s))
     high_rps = state.highest_rps * forgotten
-    settling = now_s - state.begun_s[:, -1] < SETTLES_WINDOWS * window_s
     reached = np.fmax(level_rps, risen_rps)
     base_rps = _lowest(state.level_rps, now_s - state.read_s, window_s)
+    since_windows = (now_s - state.begun_s[:, -1]) / window_s
+    # A level that is still on its way to what a rise came to shows no other one.
+    behind = base_rps * LEAST_RATIO < state.to_rps[:, -1]
+    settling = since_windows < np.where(behind, FOLLOWS_WINDOWS, SETTLES_WINDOWS)
     # What the first windows show of a load that was there before is no rise.
     watched = np.isfinite(state.level_rps[:, 0])
     begins = believed & watched & ~settling & (reached > LEAST_RATIO * base_rps)
@@ -263,8 +268,11 @@ def rises_expected_rps(
     records = recent & (record > LEAST_RATIO)
     again = np.minimum(rate_rps * _upper(ratio, recent, upper_ratio), highest[:, -1])
     beyond = rate_rps * _upper(record, records, upper_ratio)
-    again = np.where(recent.sum(axis=1) >= after_rises, again, np.nan)
-    beyond = np.where(records.sum(axis=1) >= after_rises, beyond, np.nan)
+    # One climb in several rises never fell: nothing shows that it would come back after it does.
+    fell = recent & (start * LEAST_RATIO < np.fmax(before, known))
+    again = np.where(fell.sum(axis=1) >= after_rises - 1, again, np.nan)
+    on_top = rate_rps * LEAST_RATIO >= highest[:, -1]
+    beyond = np.where(on_top & (records.sum(axis=1) >= after_rises), beyond, np.nan)
     return np.fmax(again, beyond)
 
 

@@ -154,6 +154,12 @@ def test_a_load_that_climbs_back_to_where_it_was_is_not_expected_beyond():
     assert long_ago.expected() > 150.0
 
 
+def test_a_climb_in_two_rises_is_not_expected_again_once_it_fell():
+    crowd = stairs(10.0, 40.0, 80.0, lasting_s=60.0)
+    crowd.read(10.0, seconds=60.0)
+    assert not crowd.expected(answer_s=120.0) > 40.0
+
+
 def test_rises_are_forgotten_after_three_times_what_an_answer_takes():
     stair = stairs(10.0, 20.0, 40.0)
     stair.read(40.0, seconds=40.0)
