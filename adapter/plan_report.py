@@ -9,7 +9,7 @@ import numpy as np
 from optimizer import Binding, FloatArray, Plan, PlanRequest
 from optimizer.latency import Prediction, predict
 from optimizer.robustness import CHECKED_ERRORS
-from optimizer.roles import in_roles
+from optimizer.roles import PREFILL, in_roles
 
 from .catalog import Catalog
 from .explain import BINDING_MEANINGS
@@ -73,7 +73,10 @@ def _row(
         "withstands": _withstood(float(plan.withstood_error_ratio[row])),
         "percentile": 100 * float(request.slo.percentile_ratio[row]),
         "ttft_s": {"p50": _at(median.ttft_s, row), "slo": _at(plan.ttft_s, row)},
-        "itl_s": {"p50": _at(median.itl_s, row), "slo": _at(plan.itl_s, row)},
+        "itl_s": {
+            which: None if catalog.supply.role[row] == PREFILL else _at(itl_s, row)
+            for which, itl_s in (("p50", median.itl_s), ("slo", plan.itl_s))
+        },
     }
 
 

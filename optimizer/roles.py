@@ -13,6 +13,7 @@ from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray
 
 __all__ = [
+    "PREFILL",
     "ROLES",
     "asked_of_roles",
     "in_roles",

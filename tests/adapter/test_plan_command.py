@@ -112,6 +112,14 @@ def test_prefill_and_decode_grow_together(capsys):
     assert 0 < decode["itl_s"]["p50"] < decode["itl_s"]["slo"] <= 0.04
 
 
+def test_prefill_has_no_gaps_between_tokens(capsys):
+    found = planned(capsys, "disaggregated.yaml")
+    assert found["by"]["documents-prefill-h100"]["itl_s"] == {"p50": None, "slo": None}
+    assert main(["plan", str(EXAMPLES / "disaggregated.yaml")]) == 0
+    (line,) = [row for row in capsys.readouterr().out.splitlines() if "prefill-h100" in row]
+    assert line.split()[-2:] == ["-", "-"]
+
+
 def test_roles_are_short_together(capsys):
     capacity = ("--capacity", "H100=3", "--capacity", "L40S=0")
     found = planned(capsys, "disaggregated.yaml", *capacity)
