@@ -4,8 +4,6 @@ Everything goes through the API as theirs does: the binding subresource, the sta
 subresource, and a last DELETE without grace once a container has ended.
 """
 
-import asyncio
-import contextlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any, Protocol, Self
 import httpx
 
 from .kube_api import Kube, path_of
+from .looking import Looking
 from .nodes import MachineRoom
 
 __all__ = ["POD_NETWORK", "Kubelet", "Runtime"]
@@ -52,33 +51,28 @@ class Kubelet:
     def __post_init__(self) -> None:
         self._addresses = itertools.islice(_ADDRESSES, 60_000)
         self._said: dict[str, Any] = {}
-        self._running: asyncio.Task[None] | None = None
+        self._looking = Looking(self._look, every_s=LOOK_S)
 
     async def __aenter__(self) -> Self:
         for node in self.room.nodes:
             await self.kube.apply(node.manifest())
             await self.kube.patch(path_of("Node", node.name) + "/status", node.status())
-        self._running = asyncio.create_task(self._run())
+        self._looking.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        await self._looking.stop()
         for node in self.room.nodes:
             await self.kube.delete(path_of("Node", node.name))
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._look()
-            except (httpx.HTTPError, AssertionError) as exc:
-                # The API server may be away, or somebody else was faster: look again.
-                self.problems.append(str(exc))
-            await asyncio.sleep(LOOK_S)
-
     async def _look(self) -> None:
+        try:
+            await self._tend_all()
+        except (httpx.HTTPError, AssertionError) as exc:
+            # The API server may be away, or somebody else was faster: look again.
+            self.problems.append(str(exc))
+
+    async def _tend_all(self) -> None:
         pods = [
             pod
             for namespace in self.namespaces

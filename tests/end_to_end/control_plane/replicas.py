@@ -16,6 +16,7 @@ import yaml
 from .adapter_process import AdapterProcess
 from .daemons import free_port
 from .kube_api import ApiError, Kube, eventually, path_of
+from .looking import Looking
 from .objects import external_name
 from .stage import Stage
 
@@ -95,13 +96,12 @@ class Reader:
     failures: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
+        self._looking = Looking(self._look, every_s=0.15)
+        self._looking.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        await self._looking.stop()
 
     def before(self, at_s: float) -> float:
         """Return the last count that was read before a moment."""
@@ -116,19 +116,17 @@ class Reader:
         at_s = [(float(each.partition(" ")[0]), each) for each in self.failures]
         return [each for when_s, each in at_s if not 0.0 <= when_s - killed_s <= 0.5]
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                items = (await self.stage.metric())["items"]
-                count = next(
-                    float(each["value"])
-                    for each in items
-                    if each["metricLabels"]["variant_name"] == self.variant
-                )
-                self.counts.append((time.monotonic(), count))
-            except (ApiError, httpx.HTTPError, StopIteration) as exc:
-                self.failures.append(f"{time.monotonic():.1f} {exc!r}")
-            await asyncio.sleep(0.15)
+    async def _look(self) -> None:
+        try:
+            items = (await self.stage.metric())["items"]
+            count = next(
+                float(each["value"])
+                for each in items
+                if each["metricLabels"]["variant_name"] == self.variant
+            )
+            self.counts.append((time.monotonic(), count))
+        except (ApiError, httpx.HTTPError, StopIteration) as exc:
+            self.failures.append(f"{time.monotonic():.1f} {exc!r}")
 
 
 @dataclass

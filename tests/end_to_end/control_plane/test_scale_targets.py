@@ -1,12 +1,13 @@
 """A scale target of a kind that nobody knows, scaled by stock HPA through `/scale`."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from .engines import PROFILE, variant
 from .kube_api import Kube, eventually, path_of
+from .looking import Looking
 from .objects import deployment, hpa
 from .outcomes import Outcome
 from .stage import World, new_namespace, staged
@@ -80,35 +81,33 @@ async def pool(kube: Kube, name: str, *, namespace: str) -> AsyncIterator[str]:
         }
     )
     path = path_of("EnginePool", name, version=VERSION, namespace=namespace)
-    keeping = asyncio.create_task(_keep(kube, path, name, namespace))
+    keeping = Looking(partial(_keep, kube, path, name, namespace), every_s=0.2)
+    keeping.start()
     try:
         yield path
     finally:
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
+        await keeping.stop()
         await kube.delete(path)
 
 
 async def _keep(kube: Kube, path: str, name: str, namespace: str) -> None:
+    """Create the pods that a pool asks for and hasn't; say how many it has."""
     labels = {"pool": name}
-    while True:
-        found = await kube.get(path)
-        wanted, template = found["spec"]["replicas"], found["spec"]["template"]
-        for number in range(wanted):
-            metadata = {
-                "name": f"{name}-{number}",
-                "namespace": namespace,
-                "labels": {**labels, **template["metadata"]["labels"]},
-            }
-            each = path_of("Pod", metadata["name"], namespace=namespace)
-            if await kube.find(each) is None:
-                await kube.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-                                  "spec": template["spec"]})  # fmt: skip
-        status = {"replicas": wanted, "selector": f"pool={name}"}
-        if found.get("status") != status:
-            await kube.patch(f"{path}/status", {"status": status})
-        await asyncio.sleep(0.2)
+    found = await kube.get(path)
+    wanted, template = found["spec"]["replicas"], found["spec"]["template"]
+    for number in range(wanted):
+        metadata = {
+            "name": f"{name}-{number}",
+            "namespace": namespace,
+            "labels": {**labels, **template["metadata"]["labels"]},
+        }
+        each = path_of("Pod", metadata["name"], namespace=namespace)
+        if await kube.find(each) is None:
+            await kube.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+                              "spec": template["spec"]})  # fmt: skip
+    status = {"replicas": wanted, "selector": f"pool={name}"}
+    if found.get("status") != status:
+        await kube.patch(f"{path}/status", {"status": status})
 
 
 async def test_anything_with_scale_follows_its_load(world: World, outcome: Outcome) -> None:

@@ -1,6 +1,5 @@
 """Watches both ends of the wire: what the adapter says, and what HPA makes of it."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import httpx
 
 from .adapter_process import AdapterProcess
 from .kube_api import Kube, path_of
+from .looking import Looking
 
 __all__ = ["Moment", "Witness"]
 
@@ -38,13 +38,12 @@ class Witness:
     scaled: list[Moment] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
+        self._looking = Looking(self._look, every_s=LOOK_S)
+        self._looking.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        await self._looking.stop()
 
     def replicas(self, variant: str) -> int:
         """Return what HPA last asked for."""
@@ -85,13 +84,11 @@ class Witness:
         before = [m.count for m in own if m.at_s <= start_s][-1:]
         return {*before, *(m.count for m in own if start_s < m.at_s <= end_s + LOOK_S)}
 
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(httpx.HTTPError, AssertionError):
-                await self._look()
-            await asyncio.sleep(LOOK_S)
-
     async def _look(self) -> None:
+        with contextlib.suppress(httpx.HTTPError, AssertionError):
+            await self._note()
+
+    async def _note(self) -> None:
         served = await self.adapter.figures()
         path = path_of("Deployment", version="apps/v1", namespace=self.namespace)
         found: list[dict[str, Any]] = (await self.kube.get(path))["items"]
