@@ -89,6 +89,12 @@ class AdapterProcess:
         await self.kube.apply(api_service(port=self.port, ca_bundle=bundle))
         await self.available()
 
+    async def ready(self, *, within_s: float = 30.0) -> None:
+        """Wait until its pod would be ready: a Service leads nobody to it before."""
+        await eventually(
+            lambda: self.answers("/readyz"), within_s=within_s, what="the pod is ready"
+        )
+
     async def available(self, *, within_s: float = 45.0) -> None:
         await eventually(
             self.availability,

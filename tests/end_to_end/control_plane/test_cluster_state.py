@@ -36,6 +36,7 @@ async def declare(stage: Stage, name: str, *, model: str = "m", **more: Any) -> 
 async def one(stage: Stage) -> None:
     """Start the adapter with one declared variant that has its first decision."""
     await stage.adapter.start()
+    await stage.adapter.ready()
     await declare(stage, "chat", notes={ACCELERATOR: "H100"})
     await stage.decision("chat", 1, within_s=60)
 
@@ -102,6 +103,7 @@ async def test_a_tier_without_nodes_spills_to_the_next(world: World, outcome: Ou
         for each, product in ((cheap, L40S.product), (dear, Node("").product)):
             await stage.kube.apply(deployment(each.name, namespace=namespace, accelerator=product))
         await stage.adapter.start()
+        await stage.adapter.ready()
         await declare(stage, "cheap", notes={ACCELERATOR: "L40S", COST: "1"})
         await declare(stage, "dear", notes={ACCELERATOR: "H100", COST: "10"})
         for each in tiers:
@@ -125,6 +127,7 @@ async def test_a_crash_loop_spills_to_the_other_variant(world: World, outcome: O
     settings = found(namespace, "L40S", "H100")
     async with staged(world, [cheap, dear], settings=settings, reads=False) as stage:
         await stage.adapter.start()
+        await stage.adapter.ready()
         await declare(stage, "cheap", notes={ACCELERATOR: "L40S", COST: "1"})
         await declare(stage, "dear", notes={ACCELERATOR: "H100", COST: "10"})
         for name in ("cheap", "dear"):
@@ -151,6 +154,7 @@ async def test_two_models_and_three_variants_follow_cost(world: World, outcome: 
     everything = [cheap, dear, other]
     async with staged(world, everything, settings=settings, reads=False) as stage:
         await stage.adapter.start()
+        await stage.adapter.ready()
         await declare(stage, "cheap", notes={ACCELERATOR: "L40S", COST: "1"})
         await declare(stage, "dear", notes={ACCELERATOR: "H100", COST: "10"})
         await declare(stage, "other", model="n", notes={ACCELERATOR: "H100", COST: "10"})
@@ -175,6 +179,7 @@ async def test_a_variant_autoscaling_object_gets_its_conditions(
         # Whoever leads tells of it; that is asked for with the Lease.
         stage.adapter.settings["high_availability"] = {"enabled": True}
         await stage.adapter.start()
+        await stage.adapter.ready()
         target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
         await stage.kube.apply(
             {

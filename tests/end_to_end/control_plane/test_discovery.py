@@ -40,9 +40,7 @@ async def test_one_annotated_hpa_gives_a_first_decision(world: World, outcome: O
     async with staged(world, [chat], settings=settings, replicas=2, reads=False) as stage:
         await stage.replicas("chat", 2)
         await stage.adapter.start()
-        await eventually(
-            lambda: stage.adapter.answers("/readyz"), within_s=30, what="the pod is ready"
-        )
+        await stage.adapter.ready()
         await annotate(stage)
         # What is there: nothing falls before the warm-up is over.
         await stage.decision("chat", 2, within_s=60)
