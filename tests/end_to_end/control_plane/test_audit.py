@@ -12,6 +12,7 @@ import yaml
 
 from adapter.clock import SystemClock
 from adapter.commands.demo_settings import Ports, demo_settings
+from simulator.attainment import RequestRecord
 from simulator.demo_scenario import build_cluster, demo
 from simulator.fleet import Fleet
 from tests.adapter.commands.audit.past import (
@@ -29,7 +30,7 @@ from .prometheus_server import PrometheusServer
 needs_prometheus = pytest.mark.skipif(
     None in PROGRAMS, reason="no prometheus or promtool here (Debian: apt install prometheus)"
 )
-WATCHED_S = 90.0
+WATCHED_S, AUDITED_S = 90.0, 85.0
 
 
 async def audit(url: str, *arguments: str) -> dict[str, Any]:
@@ -48,7 +49,10 @@ async def audit(url: str, *arguments: str) -> dict[str, Any]:
 async def test_the_demos_engines_are_audited_from_what_prometheus_scraped(tmp_path: Path) -> None:
     played, clock = demo(WATCHED_S), SystemClock()
     start_s = clock.monotonic_s()
-    cluster = build_cluster(played, random=np.random.default_rng(1), start_s=start_s)
+    ended: list[RequestRecord] = []
+    cluster = build_cluster(
+        played, random=np.random.default_rng(1), start_s=start_s, on_end=ended.append
+    )
     async with Fleet(cluster, clock) as fleet:
         assert PROGRAMS[0] is not None
         prometheus = PrometheusServer(PROGRAMS[0], tmp_path, targets_url=fleet.targets_url)
@@ -65,7 +69,8 @@ async def test_the_demos_engines_are_audited_from_what_prometheus_scraped(tmp_pa
                 played, Ports(1, 2, 3), targets_url=fleet.targets_url, state_dir=tmp_path
             )
             settings.write_text(yaml.safe_dump(content))
-            last = ("--last", f"{WATCHED_S - 5:.0f}s", "--variant-label", "variant")
+            until_s = clock.monotonic_s()
+            last = ("--last", f"{AUDITED_S:.0f}s", "--variant-label", "variant")
             found = await audit(
                 prometheus.url, *last, "--settings", str(settings), "--seeds", "1", "--jobs", "1"
             )
@@ -75,10 +80,18 @@ async def test_the_demos_engines_are_audited_from_what_prometheus_scraped(tmp_pa
     assert {workload["workload"] for workload in found["workloads"]} <= declared
     assert all(workload["replicas_most"] == 3 for workload in found["workloads"])
     checks = {check["name"]: check for check in found["reproduction"]}
-    assert checks["requests"]["recorded"] > 100
+    served = [each for each in ended if until_s - AUDITED_S < each.end_s <= until_s]
+    itl_s = float(np.nanmean([each.itl_s for each in served]))
+    assert len(served) > 100
+    assert checks["requests"]["recorded"] == pytest.approx(len(served), rel=0.1)
+    assert checks["ITL mean"]["recorded"] == pytest.approx(itl_s, rel=0.1)
     assert checks["requests"]["good"]
-    assert checks["ITL mean"]["good"]
-    assert found["verdict"]["given"] or found["verdict"]["why_not"]
+    # A busy machine scrapes late, and a minute and a half has no other minutes to make up for
+    # it: the rest may be off (not in the hour below), but then nothing is claimed.
+    off = [check["name"] for check in found["reproduction"] if not check["good"]]
+    verdict = found["verdict"]
+    assert verdict["given"] == (not off)
+    assert all(name in (verdict["why_not"] or "") for name in off)
 
 
 @needs_prometheus
