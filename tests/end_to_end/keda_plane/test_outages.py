@@ -91,6 +91,7 @@ async def test_silent_engines_never_send_a_variant_to_sleep(
         stage.engines.set_rate(0.0)
         # Longer than retention (3 s), hold (12 s) and cooldown (3 s) together.
         await own.keeps("chat", count, for_s=25.0)
+        assert await stage.witness.failures(), "after the hold a count is refused, not repeated"
         stage.engines.failing = False
         await sleeps(own, "chat")
         await stage.measure(outcome)
