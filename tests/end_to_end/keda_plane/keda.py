@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from tests.end_to_end.control_plane.cluster import ControlPlane
-from tests.end_to_end.control_plane.daemons import Daemon, free_port
+from tests.end_to_end.control_plane.daemons import Daemon, free_port, wait_until
 from tests.end_to_end.control_plane.kube_api import Kube, eventually, path_of
 from tests.end_to_end.control_plane.objects import API_SERVICE, api_service, external_name
 from tests.helpers.pki import CLIENT, SERVER, TestAuthority
@@ -53,7 +53,13 @@ class Keda:
         assert done.returncode == 0, done.stderr.decode()
         # KEDA's programs look for their kinds once, and again only after ten seconds.
         known = [*command[:-1], "wait", "--for=condition=Established", "--timeout=60s"]
-        subprocess.run([*known, "crd", "scaledobjects.keda.sh", "scaledjobs.keda.sh"], check=True)
+        names = ("scaledobjects.keda.sh", "scaledjobs.keda.sh")
+        # One that is so new that it has no condition yet is an error for `kubectl wait`.
+        wait_until(
+            lambda: subprocess.run([*known, "crd", *names], check=False).returncode == 0,
+            within_s=60,
+            what=f"{' and '.join(names)} are established",
+        )
 
     async def start(self, kube: Kube) -> None:
         """Start both programs, with the rights of KEDA's service account."""
