@@ -86,8 +86,8 @@ async def test_the_demos_engines_are_audited_from_what_prometheus_scraped(tmp_pa
     assert checks["requests"]["recorded"] == pytest.approx(len(served), rel=0.1)
     assert checks["ITL mean"]["recorded"] == pytest.approx(itl_s, rel=0.1)
     assert checks["requests"]["good"]
-    # A busy machine scrapes late, and a minute and a half has no other minutes to make up for
-    # it: the rest may be off (not in the hour below), but then nothing is claimed.
+    # A minute and a half of bursts is too short to be hit for certain (the hour below isn't):
+    # the rest may be off, but then nothing is claimed.
     off = [check["name"] for check in found["reproduction"] if not check["good"]]
     verdict = found["verdict"]
     assert verdict["given"] == (not off)
