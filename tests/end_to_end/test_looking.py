@@ -1,7 +1,6 @@
 """The scenarios' onlookers end between two looks, and say what went wrong with one."""
 
 import asyncio
-import contextlib
 
 import pytest
 
@@ -40,12 +39,14 @@ async def test_nobody_waits_for_the_next_look_to_stop() -> None:
 
 
 async def test_what_went_wrong_with_a_look_is_raised_at_the_end() -> None:
+    looked = asyncio.Event()
+
     async def look() -> None:
+        looked.set()
         raise LookupError("nothing there")
 
     looking = Looking(look, every_s=0.0)
     looking.start()
+    await looked.wait()
     with pytest.raises(LookupError, match="nothing there"):
-        await looking.stop()
-    with contextlib.suppress(LookupError):
         await looking.stop()
