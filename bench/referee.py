@@ -29,7 +29,7 @@ from simulator.workload import Lengths
 
 from .report import Row, print_rows
 
-__all__ = ["BOUNDS", "POINTS", "RESULTS", "Point", "compare", "engine_sha256"]
+__all__ = ["BOUNDS", "POINTS", "RESULTS", "Point", "compare", "engine_sha256", "reports_of"]
 
 RESULTS = Path(__file__).with_name("proof_results") / "referee.json"
 ENGINE = ("engine.py", "kernel.py", "state.py", "admission.py")
@@ -210,6 +210,21 @@ def _ours(point: Point, requests: Columns) -> Seen:
     )
 
 
+def reports_of(worker: Path, runs: Sequence[object], *, within_s: float) -> list[dict[str, float]]:
+    """Return what a worker in the referee's own environment says of runs, in their order."""
+    done = subprocess.run(
+        [str(FOLDER / "bin" / "python"), str(worker)],
+        input=json.dumps(runs),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=within_s,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"the referee failed: {done.stderr[-1000:]}")
+    return list(json.loads(done.stdout[done.stdout.index("[{") :]))
+
+
 def _referee(points: Sequence[Point], requests: Sequence[Columns]) -> list[Seen]:
     content = [
         {
@@ -224,17 +239,7 @@ def _referee(points: Sequence[Point], requests: Sequence[Columns]) -> list[Seen]
         }
         for point, columns in zip(points, requests, strict=True)
     ]
-    done = subprocess.run(
-        [str(FOLDER / "bin" / "python"), str(WORKER)],
-        input=json.dumps(content),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"the referee failed: {done.stderr[-1000:]}")
-    reports = json.loads(done.stdout[done.stdout.index("[") :])
+    reports = reports_of(WORKER, content, within_s=TIMEOUT_S)
     for point, report in zip(points, reports, strict=True):
         if report["completed_requests"] != REQUESTS:
             raise RuntimeError(f"{point.name}: the referee finished {report['completed_requests']}")

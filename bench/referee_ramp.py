@@ -13,8 +13,6 @@ is full for a while; there the other preempts in circles and doesn't recover (TT
 at the two points of `referee` where memory is short.
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +25,7 @@ from simulator.closed_loop import PolicyFactory, Run, play
 from simulator.policies.table import BASELINES
 from simulator.scenario import Scenario, load_scenario
 
-from .referee import BLOCK_TOKENS, FOLDER, TIMEOUT_S
+from .referee import BLOCK_TOKENS, FOLDER, TIMEOUT_S, reports_of
 from .report import Row, run_bench
 
 __all__ = ["described", "measure"]
@@ -46,7 +44,7 @@ def measure() -> Sequence[Row]:
         sys.exit(f"no {FOLDER}: run `python -m bench.referee --install` first")
     scenario = load_scenario(SCENARIO)
     runs = [play(scenario, name, _factory(scenario, name), seed=SEED) for name in POLICIES]
-    reports = _referee([described(run) for run in runs])
+    reports = reports_of(WORKER, [described(run) for run in runs], within_s=TIMEOUT_S)
     return [
         Row(
             name=f"{run.policy}: {figure}",
@@ -108,20 +106,6 @@ def _ours(run: Run) -> tuple[float, ...]:
 def _theirs(report: dict[str, float]) -> tuple[float, ...]:
     names = ("mean_ttft_ms", "p90_ttft_ms", "p95_ttft_ms", "mean_tpot_ms", "p95_tpot_ms")
     return tuple(report[name] / 1e3 for name in names)
-
-
-def _referee(runs: Sequence[dict[str, object]]) -> list[dict[str, float]]:
-    done = subprocess.run(
-        [str(FOLDER / "bin" / "python"), str(WORKER)],
-        input=json.dumps(runs),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"the referee failed: {done.stderr[-1000:]}")
-    return list(json.loads(done.stdout[done.stdout.index("[{") :]))
 
 
 if __name__ == "__main__":
