@@ -1,9 +1,7 @@
 """Profiles learned online: a window of operating points per variant, and its fit. Pure.
 
-A new observation joins the operating point it resembles, or takes a slot of its own; the
-slot heard of least recently makes room. So the window remembers the loads that a variant
-has seen instead of the last minutes of one load, and noise averages out point by point.
-After that the variant's profile is fitted anew, as far as the window determines it
+A new observation goes into the window of operating points (`operating_window`). After that
+the variant's profile is fitted anew, as far as the window determines it
 (`profile_fit`), starting from its last good fit, else from its seed. A fit is adopted when
 it tells the replica's capacity within 5 % (`identification`); until then the variant is
 unidentified and holds its last good fit, else its seed. Where nobody knows a seed, a fit is
@@ -15,7 +13,6 @@ work is batched over variants, and done only for those with a new observation.
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -30,12 +27,13 @@ from .domain import (
 )
 from .estimator_state import (
     DEFAULT_SETTINGS,
-    FEATURES,
     EstimatorSettings,
     EstimatorState,
     Observations,
+    put,
 )
 from .identification import LARGEST_CAPACITY_ERROR, capacity_error
+from .operating_window import features_of, points_kept, points_of, remembered, says_enough
 from .profile_fit import (
     GENERIC_SEED,
     KNOWN_SEED,
@@ -45,7 +43,7 @@ from .profile_fit import (
     trust_of,
 )
 from .profile_points import TTFT_WEIGHT, FitProblem, Points
-from .step_law import POISSON, Load, load_of, parameters_of, profiles_of
+from .step_law import POISSON, parameters_of, profiles_of
 
 __all__ = ["EstimatorSettings", "EstimatorState", "Learned", "Observations", "learned", "update"]
 
@@ -60,10 +58,6 @@ _TTFT_WEIGHT = 0.01
 # 1 to 4 %.
 _DRIFT_GAIN = 0.2
 _LARGEST_DRIFT = 0.1
-_RATE, _PROMPT, _SECOND, _HELD, _STEPS, _CONTEXT, _DECODING, _ITL, _TTFT = range(FEATURES)
-
-
-_Array = TypeVar("_Array", FloatArray, IntArray)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,8 +115,8 @@ def update(
     EstimatorState
     """
     state = state.aligned(names, settings)
-    features = _features(observations, workloads)
-    usable = np.isfinite(features[:, :_TTFT].sum(axis=1)) & (features[:, _ITL] > 0)
+    features = features_of(observations, workloads)
+    usable = says_enough(features)
     usable &= observations.requests >= settings.fewest_requests
     usable &= now_s - state.taken_s >= settings.spacing_s
     rows = np.flatnonzero(usable)
@@ -130,8 +124,8 @@ def update(
         return state
     known = np.isfinite(seed.iteration_base_s[rows])
     state = _checked(state, rows, features[rows], known)
-    state = _remembered(state, rows, features[rows], observations.requests[rows], now_s, settings)
-    points = _points(state, rows, now_s, settings)
+    state = remembered(state, rows, features[rows], observations.requests[rows], now_s, settings)
+    points = points_kept(state, rows, now_s, settings)
     fitted = _fitted(state, rows, points, seed)
     error = np.full(len(rows), np.nan)
     if limits is not None and slo is not None:
@@ -139,80 +133,6 @@ def update(
             points, fitted, workloads.take(rows), limits.take(rows), slo.take(rows)
         )
     return _adopted(state, rows, fitted, error, seed_known=known)
-
-
-def _features(observations: Observations, workloads: Workloads) -> FloatArray:
-    load = _load(observations, workloads)
-    # By Little's law λ TTFT requests are on their way to a first token; where a tenth of
-    # that many wait for a slot, TTFT tells of the queue and not of the engine.
-    on_the_way = observations.arrival_rate_rps * observations.ttft_s
-    queued = np.nan_to_num(observations.waiting_requests) > 0.1 * on_the_way
-    ttft = np.where(queued | ~(observations.ttft_s > 0), np.nan, observations.ttft_s)
-    columns = (
-        load.arrival_rate_rps,
-        load.prompt_tokens,
-        load.prompt_tokens_second,
-        load.held_tokens,
-        load.decode_steps,
-        load.context_tokens,
-        observations.decoding_requests,
-        observations.itl_s,
-        ttft,
-    )
-    return np.stack(columns, axis=1)
-
-
-def _load(observations: Observations, workloads: Workloads) -> Load:
-    """Return the load, with what was measured of it in the place of what lengths say.
-
-    Requests that finish in a window aren't those whose prompts it computed, nor those
-    that it decoded: long ones are decoded for longer, and while lengths drift the two
-    differ. A regressor with such an error would make its slope too small.
-    """
-    load = load_of(workloads, observations.arrival_rate_rps)
-    measured = observations.prompt_tokens
-    prompt = np.where(measured > 0.0, measured, load.prompt_tokens)
-    scale = prompt / np.maximum(load.prompt_tokens, 1e-9)
-    context = observations.context_tokens
-    return replace(
-        load,
-        prompt_tokens=prompt,
-        prompt_tokens_second=load.prompt_tokens_second * scale**2,
-        context_tokens=np.where(context > 0.0, context, load.context_tokens),
-    )
-
-
-def _remembered(
-    state: EstimatorState,
-    rows: IntArray,
-    features: FloatArray,
-    requests: FloatArray,
-    now_s: float,
-    settings: EstimatorSettings,
-) -> EstimatorState:
-    """Return the state with one new window for each of `rows`."""
-    mine, mass, seen = state.points[rows], state.requests[rows], state.seen_s.copy()
-    distance = np.where(mass > 0, _distance(mine, features), np.inf)
-    joins = distance.min(axis=1) < settings.same_point_ratio
-    slot = np.where(joins, distance.argmin(axis=1), seen[rows].argmin(axis=1))
-    row = np.arange(len(rows))
-    old = mine[row, slot]
-    before = np.where(joins, np.minimum(mass[row, slot], settings.memory_requests), 0.0)
-    # A TTFT that is missing on one side leaves the other as it is.
-    old = np.where(np.isnan(old) | ~joins[:, None], features, old)
-    new = np.where(np.isnan(features), old, features)
-    mean = old + (new - old) * (requests / (before + requests))[:, None]
-    points, total, taken = state.points.copy(), state.requests.copy(), state.taken_s.copy()
-    points[rows, slot], total[rows, slot] = mean, before + requests
-    seen[rows, slot], taken[rows] = now_s, now_s
-    return replace(state, points=points, requests=total, seen_s=seen, taken_s=taken)
-
-
-def _distance(points: FloatArray, features: FloatArray) -> FloatArray:
-    """Return the largest relative difference in load and lengths, shape (rows, slots)."""
-    kinds = [_DECODING, _PROMPT, _STEPS, _HELD]
-    here, there = np.log1p(points[:, :, kinds]), np.log1p(features[:, None, kinds])
-    return np.asarray(np.abs(here - there).max(axis=2), dtype=np.float64)
 
 
 def _checked(
@@ -224,7 +144,7 @@ def _checked(
     engine isn't the one that taught it: fit and points are forgotten, and learned anew.
     """
     good = state.good[rows]
-    points = _points_of(features[:, None, :], np.ones((len(rows), 1)))
+    points = points_of(features[:, None, :], np.ones((len(rows), 1)))
     problem = FitProblem(
         points=points, anchor=good, hold=np.zeros(len(rows)), start=good, dispersion=POISSON
     )
@@ -235,41 +155,12 @@ def _checked(
     wide = other[:, None]
     return replace(
         state,
-        full=_put(state.full, rows, np.where(wide, np.nan, state.full[rows])),
-        good=_put(state.good, rows, np.where(wide, np.nan, good)),
-        requests=_put(state.requests, rows, np.where(wide, 0.0, state.requests[rows])),
-        seen_s=_put(state.seen_s, rows, np.where(wide, -np.inf, state.seen_s[rows])),
-        drift=_put(state.drift, rows, np.where(other, 0.0, drift)),
+        full=put(state.full, rows, np.where(wide, np.nan, state.full[rows])),
+        good=put(state.good, rows, np.where(wide, np.nan, good)),
+        requests=put(state.requests, rows, np.where(wide, 0.0, state.requests[rows])),
+        seen_s=put(state.seen_s, rows, np.where(wide, -np.inf, state.seen_s[rows])),
+        drift=put(state.drift, rows, np.where(other, 0.0, drift)),
     )
-
-
-def _points_of(points: FloatArray, weight: FloatArray) -> Points:
-    return Points(
-        load=Load(
-            arrival_rate_rps=points[..., _RATE],
-            prompt_tokens=points[..., _PROMPT],
-            prompt_tokens_second=points[..., _SECOND],
-            held_tokens=points[..., _HELD],
-            decode_steps=points[..., _STEPS],
-            context_tokens=points[..., _CONTEXT],
-        ),
-        decoding_requests=points[..., _DECODING],
-        itl_s=points[..., _ITL],
-        ttft_s=points[..., _TTFT],
-        weight=weight,
-    )
-
-
-def _points(
-    state: EstimatorState, rows: IntArray, now_s: float, settings: EstimatorSettings
-) -> Points:
-    """Return what is remembered of `rows`, the newest counting most."""
-    # Slots fill from the first on: the empty ones at the end needn't be carried along.
-    used = slice(0, int((state.requests[rows] > 0).sum(axis=1).max()))
-    points, mass = state.points[rows, used], state.requests[rows, used]
-    age_s = np.where(mass > 0, now_s - state.seen_s[rows, used], 0.0)
-    weight = mass / (mass + settings.half_trusted_requests)
-    return _points_of(points, weight * np.exp2(-age_s / settings.half_life_s))
 
 
 def _fitted(
@@ -341,17 +232,11 @@ def _adopted(
     complete = (status == FitStatus.FULL)[:, None]
     return replace(
         state,
-        full=_put(state.full, rows, np.where(complete, new, state.full[rows])),
-        good=_put(state.good, rows, np.where(passed, new, good)),
-        current=_put(state.current, rows, np.where(rests, new, np.nan)),
-        status=_put(state.status, rows, status),
-        condition=_put(state.condition, rows, fitted.condition),
-        error=_put(state.error, rows, fitted.error),
-        capacity_error=_put(state.capacity_error, rows, error),
+        full=put(state.full, rows, np.where(complete, new, state.full[rows])),
+        good=put(state.good, rows, np.where(passed, new, good)),
+        current=put(state.current, rows, np.where(rests, new, np.nan)),
+        status=put(state.status, rows, status),
+        condition=put(state.condition, rows, fitted.condition),
+        error=put(state.error, rows, fitted.error),
+        capacity_error=put(state.capacity_error, rows, error),
     )
-
-
-def _put(column: _Array, rows: IntArray, values: _Array) -> _Array:
-    result = column.copy()
-    result[rows] = values
-    return result

@@ -1,6 +1,7 @@
 """Records of the online estimator: what it reads, how it remembers, what it hands on."""
 
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,10 +15,13 @@ __all__ = [
     "EstimatorSettings",
     "EstimatorState",
     "Observations",
+    "put",
 ]
 
 # Figures that are kept of each operating point.
 FEATURES = 9
+
+_Array = TypeVar("_Array", FloatArray, IntArray)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,3 +176,10 @@ class EstimatorState:
         for name in self.__slots__[1:]:
             getattr(fresh, name)[rows >= 0] = getattr(self, name)[rows[rows >= 0]]
         return fresh
+
+
+def put(column: _Array, rows: IntArray, values: _Array) -> _Array:
+    """Return a column with `values` at `rows`."""
+    result = column.copy()
+    result[rows] = values
+    return result
