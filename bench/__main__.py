@@ -17,6 +17,7 @@ BENCHES = (
     "sizing_speed",
     "decision_speed",
     "parse_speed",
+    "exposition_speed",
     "scrape_speed",
     "api_speed",
     "memory",

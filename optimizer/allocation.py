@@ -198,5 +198,6 @@ def _candidates(
     )
     left = need[:, None] - np.einsum("mck,mk->mc", counts[:, :, others], rate[:, others])
     own = np.ceil(left / rate[:, completer, None] * (1.0 - _RELATIVE_SLACK))
+    own = np.maximum(own, left > 0)  # a quotient that underflows is a need all the same
     counts[:, :, completer] = np.clip(own, 0.0, limit[:, completer, None])
     return counts

@@ -42,6 +42,7 @@ def cheapest_by_brute_force(rate, cost, low, high, demand) -> float | None:
             [4.0, 0.0], [4.1, 0.1], [0, 2], [9, 9], 7.0, [2, 2], True, id="unusable-stays"
         ),
         pytest.param([0.0], [1.0], [1], [9], 1.0, [1], False, id="nothing-usable"),
+        pytest.param([2.0], [1.0], [0], [9], 5e-324, [1], True, id="smallest-demand-is-demand"),
         pytest.param([1.0, 1.0], [1.0, 1.0], [0, 0], [9, 9], 3.0, [3, 0], True, id="tie-to-first"),
     ],
 )
