@@ -37,6 +37,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="seeds of each run (default 10)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument("--only", action="append", metavar="TABLE", help="may be repeated")
+    parser.add_argument(
+        "--policies",
+        choices=("ours", "baselines"),
+        help="only runs of WVA, or only of the others: those stay valid while WVA changes",
+    )
     parser.add_argument("--minutes", type=float, help="start no run after so many")
     parser.add_argument("--render", action="store_true", help="only write the page")
     options = parser.parse_args()
@@ -58,7 +63,7 @@ def main() -> None:
             left = None
             if options.minutes is not None:
                 left = options.minutes - (time.monotonic() - began) / 60.0
-            _run(store, chosen, jobs=options.jobs, minutes=left)
+            _run(store, _cells(chosen, options.policies), jobs=options.jobs, minutes=left)
     results = Results.of(store, tables(options.seeds, best_settings(store)))
     hashes = {name: settings_sha256(load_scenario(name)) for name in HEADLINE}
     page = render_page(results, seeds=options.seeds, settings=hashes) + render_referee()
@@ -66,8 +71,13 @@ def main() -> None:
     print(f"{PAGE.relative_to(ROOT)}: {results.made} of {results.wanted} runs")
 
 
-def _run(store: Store, chosen: Sequence[Table], *, jobs: int, minutes: float | None) -> None:
-    cells = list(dict.fromkeys(same_run(cell) for table in chosen for cell in table.cells))
+def _cells(chosen: Sequence[Table], policies: str | None) -> list[Cell]:
+    """Return the tables' runs, each once, of these policies; of all for None."""
+    cells = dict.fromkeys(same_run(cell) for table in chosen for cell in table.cells)
+    return [cell for cell in cells if policies in (None, "ours" if cell.ours else "baselines")]
+
+
+def _run(store: Store, cells: Sequence[Cell], *, jobs: int, minutes: float | None) -> None:
     missing = [cell for cell in cells if store.find(cell) is None]
     print(f"{len(missing)} of {len(cells)} runs to make, {jobs} at once", flush=True)
     began = time.monotonic()

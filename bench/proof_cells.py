@@ -9,17 +9,18 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from adapter.commands.replay_runs import OURS, Job, best_of, raise_headroom, run_job
 from adapter.commands.replay_wva import wva_policy
 from simulator.closed_loop import play
-from simulator.policies.table import BOUNDS, GRIDS
+from simulator.policies.table import BOUNDS, GRIDS, baseline
 from simulator.scenario import load_scenario
 from simulator.summary import summarize
 
+from .proof_code import OURS as OUR_ROOTS
 from .proof_code import ROOT, run_sha256
 from .proof_variations import ABLATIONS, ROBUSTNESS, late
 
@@ -47,6 +48,11 @@ class Cell:
         return f"{self.policy} [{note}]" if note else self.policy
 
     @property
+    def ours(self) -> bool:
+        """Whether WVA's own code decides."""
+        return self.policy in OURS
+
+    @property
     def key(self) -> str:
         """A file name of its own."""
         text = json.dumps(asdict(self), sort_keys=True)
@@ -71,8 +77,13 @@ def same_run(cell: Cell) -> Cell:
 
 def code_of(cell: Cell) -> str:
     """Return the hash of what the cell's result depends on."""
-    more = ("bench.proof_variations",) if cell.variation else ()
-    return run_sha256(cell.scenario, ours=cell.policy in OURS, more=more)
+    if cell.ours:
+        varied = ("bench.proof_variations",) if cell.variation else ()
+        return run_sha256(cell.scenario, (*OUR_ROOTS, *varied))
+    made = baseline(cell.policy, cell.setting)
+    if isinstance(made, partial):
+        return run_sha256(cell.scenario, (made.func.__module__,), repr((made.args, made.keywords)))
+    return run_sha256(cell.scenario, (made.__module__,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which code and scenario a run's result depends on, as a hash.
 
-The modules that a run imports, found in their text, without comments, docstrings and layout: a
-change of the docs, of a server or of another policy leaves results valid.
+The modules that a run imports, found in their text, without comments, docstrings, annotations and
+layout: a change of the docs, of a server or of another policy leaves results valid.
 """
 
 import ast
@@ -12,36 +12,37 @@ from pathlib import Path
 
 from simulator.scenario import load_scenario
 
-__all__ = ["ROOT", "closure", "run_sha256"]
+__all__ = ["OURS", "ROOT", "closure", "run_sha256"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("adapter", "optimizer", "simulator", "bench")
-RUN = (
-    "simulator.closed_loop",
-    "simulator.summary",
-    "simulator.policies.table",
-)
+RUN = ("simulator.closed_loop", "simulator.summary")
 OURS = ("adapter.commands.replay_wva", "adapter.commands.replay_settings")
-# Read by modules beside them.
-DATA = ("adapter/collect/*.yaml", "simulator/*.yaml")
+# Read by modules of the package beside them.
+DATA = {"adapter": "adapter/collect/*.yaml", "simulator": "simulator/*.yaml"}
 
 
 @cache
-def run_sha256(scenario: str, *, ours: bool, more: tuple[str, ...] = ()) -> str:
-    """Return the hash of all that a run of this scenario depends on."""
-    found = hashlib.sha256(_code_sha256(ours=ours, more=more).encode())
+def run_sha256(scenario: str, roots: tuple[str, ...], arguments: str = "") -> str:
+    """Return the hash of all that a run of this scenario depends on.
+
+    `roots` are the modules that the policy comes from, `arguments` what it is made with.
+    """
+    found = hashlib.sha256(_code_sha256(roots).encode() + arguments.encode())
     said = load_scenario(scenario).model_dump_json(exclude={"about", "sources"})
     found.update(said.encode())
     return found.hexdigest()
 
 
 @cache
-def _code_sha256(*, ours: bool, more: tuple[str, ...]) -> str:
+def _code_sha256(roots: tuple[str, ...]) -> str:
     found = hashlib.sha256()
-    roots = (*RUN, *(OURS if ours else ()), *more)
-    for name in sorted(closure(roots)):
+    names = sorted(closure((*RUN, *roots)))
+    for name in names:
         found.update(name.encode() + b"\0" + ast.dump(_bare(_tree(name))).encode())
-    for path in sorted(p for pattern in DATA for p in ROOT.glob(pattern)):
+    packages = {name.partition(".")[0] for name in names}
+    patterns = [pattern for package, pattern in DATA.items() if package in packages]
+    for path in sorted(p for pattern in patterns for p in ROOT.glob(pattern)):
         found.update(path.name.encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
 
@@ -105,8 +106,17 @@ def _tree(name: str) -> ast.Module:
 
 
 def _bare(tree: ast.Module) -> ast.Module:
-    """Return the tree without docstrings."""
+    """Return the tree without docstrings, and without annotations: they say what may be, not what is.
+
+    What a scenario's fields may hold shows in the scenario's own values.
+    """
     for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             said = body[0].value

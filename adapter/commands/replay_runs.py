@@ -10,7 +10,7 @@ import numpy as np
 
 from adapter.errors import ConfigError
 from simulator.closed_loop import Policy, PolicyFactory, play
-from simulator.policies.table import BASELINES, BOUNDS, GRIDS
+from simulator.policies.table import BASELINES, BOUNDS, baseline
 from simulator.scenario import Scenario
 from simulator.summary import Summary, summarize
 from simulator.world import World
@@ -128,14 +128,9 @@ def _factory(job: Job) -> PolicyFactory:
         factor = job.strain.profile_factor
         settings = replay_settings(job.scenario, profile_factor=factor)
         return lambda world: wva_policy(world, settings, keda=job.policy == "wva-keda")
-    if job.policy in BOUNDS:
-        _, with_headroom = BOUNDS[job.policy]
-        return with_headroom(float(job.setting or 0.0))
-    if job.setting:
-        return GRIDS[job.policy][job.setting]
-    if job.policy not in BASELINES:
+    if job.policy not in known_policies():
         raise ConfigError(f"--policy {job.policy}: known are {', '.join(known_policies())}")
-    return BASELINES[job.policy].factory
+    return baseline(job.policy, job.setting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

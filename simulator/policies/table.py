@@ -16,7 +16,7 @@ from .oracle import Oracle
 from .static import StaticPeak
 from .upstream_wva import wva_v1, wva_v2
 
-__all__ = ["BASELINES", "BOUNDS", "GRIDS", "Baseline"]
+__all__ = ["BASELINES", "BOUNDS", "GRIDS", "Baseline", "baseline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +28,19 @@ class Baseline:
 
 
 def _hpa(settings: HpaSettings) -> PolicyFactory:
-    return lambda world: hpa_on_engines(world, settings)
+    return partial(hpa_on_engines, settings=settings)
 
 
 def _slo(settings: SloLoopSettings) -> PolicyFactory:
-    return lambda world: keda_slo(world, settings)
+    return partial(keda_slo, settings=settings)
 
 
 def _tokens(settings: TokenLoopSettings) -> PolicyFactory:
-    return lambda world: keda_tokens(world, settings)
+    return partial(keda_tokens, settings=settings)
 
 
 def _knative(settings: KnativeSettings) -> PolicyFactory:
-    return lambda world: knative(world, settings)
+    return partial(knative, settings=settings)
 
 
 BASELINES: Mapping[str, Baseline] = {
@@ -110,3 +110,10 @@ GRIDS: Mapping[str, Mapping[str, PolicyFactory]] = {
         for delay in (0.0, 60.0, 300.0)
     },
 }
+
+
+def baseline(policy: str, setting: str = "") -> PolicyFactory:
+    """Return a policy with its published settings, a row of its grid, or a bound's headroom."""
+    if policy in BOUNDS:
+        return BOUNDS[policy][1](float(setting or 0.0))
+    return GRIDS[policy][setting] if setting else BASELINES[policy].factory
