@@ -23,7 +23,7 @@ from .proof_page import render_page
 from .proof_referee import render_referee
 from .proof_tables import HEADLINE, Table, best_settings, tables
 
-__all__ = ["completed"]
+__all__ = ["cells_of", "completed"]
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 PAGE = ROOT / "docs" / "proof.md"
@@ -63,7 +63,7 @@ def main() -> None:
             left = None
             if options.minutes is not None:
                 left = options.minutes - (time.monotonic() - began) / 60.0
-            _run(store, _cells(chosen, options.policies), jobs=options.jobs, minutes=left)
+            _run(store, cells_of(chosen, options.policies), jobs=options.jobs, minutes=left)
     results = Results.of(store, tables(options.seeds, best_settings(store)))
     hashes = {name: settings_sha256(load_scenario(name)) for name in HEADLINE}
     page = render_page(results, seeds=options.seeds, settings=hashes) + render_referee()
@@ -71,7 +71,7 @@ def main() -> None:
     print(f"{PAGE.relative_to(ROOT)}: {results.made} of {results.wanted} runs")
 
 
-def _cells(chosen: Sequence[Table], policies: str | None) -> list[Cell]:
+def cells_of(chosen: Sequence[Table], policies: str | None) -> list[Cell]:
     """Return the tables' runs, each once, of these policies; of all for None."""
     cells = dict.fromkeys(same_run(cell) for table in chosen for cell in table.cells)
     return [cell for cell in cells if policies in (None, "ours" if cell.ours else "baselines")]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulator.scenario import load_scenario
 
-__all__ = ["OURS", "ROOT", "closure", "run_sha256"]
+__all__ = ["OURS", "ROOT", "RUN", "closure", "run_sha256", "stripped"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("adapter", "optimizer", "simulator", "bench")
@@ -39,7 +39,7 @@ def _code_sha256(roots: tuple[str, ...]) -> str:
     found = hashlib.sha256()
     names = sorted(closure((*RUN, *roots)))
     for name in names:
-        found.update(name.encode() + b"\0" + ast.dump(_bare(_tree(name))).encode())
+        found.update(name.encode() + b"\0" + ast.dump(stripped(_tree(name))).encode())
     packages = {name.partition(".")[0] for name in names}
     patterns = [pattern for package, pattern in DATA.items() if package in packages]
     for path in sorted(p for pattern in patterns for p in ROOT.glob(pattern)):
@@ -105,7 +105,7 @@ def _tree(name: str) -> ast.Module:
     return ast.parse(_path(name).read_text(encoding="utf-8"))
 
 
-def _bare(tree: ast.Module) -> ast.Module:
+def stripped(tree: ast.Module) -> ast.Module:
     """Return the tree without docstrings, and without annotations: they say what may be, not what is.
 
     What a scenario's fields may hold shows in the scenario's own values.

@@ -1,10 +1,12 @@
+import ast
 import dataclasses
 
 import pytest
 
 from adapter.commands.replay_settings import replay_settings
+from bench.proof import cells_of
 from bench.proof_cells import Cell, Store, code_of, same_run
-from bench.proof_code import closure
+from bench.proof_code import RUN, closure, stripped
 from bench.proof_figures import Results
 from bench.proof_page import render_page
 from bench.proof_tables import (
@@ -83,6 +85,7 @@ def test_a_variation_is_a_world_or_settings_of_its_own(name):
 
 def test_results_depend_on_the_code_that_makes_them_and_no_other():
     baseline = closure(["simulator.closed_loop", "simulator.policies.table"])
+    assert not any(name.startswith("simulator.policies") for name in closure(RUN))
     ours = closure(["adapter.commands.replay_wva"])
     assert {"simulator.kernel", "simulator.policies.knative"} <= baseline
     assert not any(name.startswith(("adapter", "optimizer.plan")) for name in baseline)
@@ -101,8 +104,43 @@ def test_a_hash_is_of_the_scenario_and_of_who_runs():
         )
     ]
     assert len({code_of(cell) for cell in cells}) == 4
-    other_seed = dataclasses.replace(cells[1], policy="knative", seeds=(2,))
+    other_seed = dataclasses.replace(cells[1], seeds=(2,))
     assert code_of(other_seed) == code_of(cells[1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param(("hpa-kv", ""), ("hpa-queue", ""), False, id="other settings of one law"),
+        pytest.param(("static", ""), ("melange", ""), False, id="another law"),
+        pytest.param(("knative", ""), ("knative", "down delay 0 s"), True, id="the grid's same row"),
+        pytest.param((CLAIRVOYANT, ""), (CLAIRVOYANT, "0.00"), True, id="a bound's same headroom"),
+    ],
+)
+def test_a_baselines_hash_is_of_its_own_law_and_settings(one, other, same):
+    one, other = (
+        code_of(Cell(scenario=PAPER, policy=policy, seeds=(1,), setting=setting))
+        for policy, setting in (one, other)
+    )
+    assert (one == other) is same
+
+
+def test_annotations_and_docstrings_leave_results_valid():
+    said = 'def f(x: int) -> int:\n    """A."""\n    y: float = x\n    return y\n'
+    bare = "def f(x):\n    pass\n    y: str = x\n    return y\n"
+    other = "def f(x):\n    pass\n    y: str = -x\n    return y\n"
+    told = [ast.dump(stripped(ast.parse(text))) for text in (said, bare, other)]
+    assert told[0] == told[1] != told[2]
+
+
+def test_ours_and_the_baselines_are_all_there_are():
+    every = {(policies, cell) for policies in ("ours", "baselines") for cell in chosen(policies)}
+    assert len(every) == len(chosen(None))
+    assert {cell.policy for cell in chosen("ours")} == {"wva", "wva-keda"}
+
+
+def chosen(policies):
+    return cells_of(tables(1), policies)
 
 
 def test_behind_keda_ours_is_run_again_only_where_something_goes_to_zero(store):
