@@ -52,6 +52,7 @@ def policy_of(catalog: Catalog) -> Policy:
         energy_price_per_kwh=settings.energy_price_per_kwh,
         zero_after_s=settings.zero_after_s,
         observation_window_s=window_s,
+        **settings.mechanisms.model_dump(),
     )
 
 

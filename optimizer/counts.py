@@ -6,8 +6,8 @@ import numpy as np
 
 from .ahead import Ahead
 from .decision import Binding, PlanRequest
-from .domain import BoolArray, IntArray, aligned, rows_of
-from .need import Capacity, Need
+from .domain import BoolArray, FloatArray, IntArray, aligned, rows_of
+from .need import Capacity, Need, all_of
 from .robustness import sturdier
 from .roles import ROLES, asked_of_roles, joint_need, joint_removable, role_rows
 from .saturation_paper import paper_targets
@@ -59,6 +59,8 @@ def wanted(
     bounds : Bounds
     """
     settled = _settled(request, capacity, need, bounds.lowest, bounds.highest)
+    if not request.policy.global_allocation:
+        return _by_the_paper(request, settled, bounds)
     rows = role_rows(request)
     known = capacity.known & capacity.slo_feasible
     sturdy = sturdier(
@@ -84,24 +86,40 @@ def _that_fits(request: PlanRequest, sturdy: Settlement, settled: Settlement) ->
 def _settled(
     request: PlanRequest, capacity: Capacity, need: Need, lowest: IntArray, highest: IntArray
 ) -> Settlement:
-    """Settle each role of each model; the roles of one grow and shrink together."""
+    """Settle each role of each model; the roles of one grow and shrink together.
+
+    Without global allocation a variant is settled alone, for its share of its role's need.
+    """
     rows = role_rows(request)
     most_rps = highest * capacity.rate_rps
+    need_rps, peak_rps = (
+        joint_need(rows, most_rps, each) for each in (need.now_rps, need.kept_rps)
+    )
+    alone = not request.policy.global_allocation
+    share = _share_ratio(request, capacity, rows)
     settled = settle(
-        variants=replace(request.variants, model=rows),
+        variants=replace(request.variants, model=np.arange(len(rows)) if alone else rows),
         rate_rps=capacity.rate_rps,
         lowest=lowest,
         highest=highest,
         removable=joint_removable(rows, need.removable),
-        need_rps=joint_need(rows, most_rps, need.now_rps),
-        peak_rps=joint_need(rows, most_rps, need.kept_rps),
+        need_rps=share * need_rps[rows] if alone else need_rps,
+        peak_rps=share * peak_rps[rows] if alone else peak_rps,
         policy=request.policy,
     )
-    covered = np.asarray(settled.covered.reshape(-1, ROLES).all(axis=1))
+    each = all_of(rows, settled.covered, len(need_rps)) if alone else settled.covered
+    covered = np.asarray(each.reshape(-1, ROLES).all(axis=1))
     most = np.bincount(rows, weights=most_rps, minlength=ROLES * len(covered))
     asked = asked_of_roles(rows, need.now_rps).ravel()
     held = np.asarray((most < asked * (1.0 - 1e-9)).reshape(-1, ROLES).any(axis=1))
     return replace(settled, covered=covered & ~held)
+
+
+def _share_ratio(request: PlanRequest, capacity: Capacity, rows: IntArray) -> FloatArray:
+    """Return the share of its role that each variant carries now; equal ones where none does."""
+    carried = request.variants.current_replicas * capacity.rate_rps
+    weight = np.where(np.bincount(rows, weights=carried)[rows] > 0, carried, 1.0)
+    return np.asarray(weight / np.bincount(rows, weights=weight)[rows])
 
 
 def _by_the_paper(request: PlanRequest, settled: Settlement, bounds: Bounds) -> Settlement:

@@ -89,6 +89,14 @@ class Policy:
         What a replica draws is paid for beside its price. [currency/kWh]
     default_cold_start_s : float
         Of variants whose own is neither declared nor learned. [s]
+    fragmentation_check : bool
+        A replica goes only where the others have room for each of its requests as a whole;
+        off: where they have room on average.
+    global_allocation : bool
+        A model's demand goes to whichever variants carry it cheapest; off: each variant is
+        decided alone, for the share that it carries now.
+    profile_learning : bool
+        Profiles that nobody gave are learned; off: they stay what they were presumed to be.
     """
 
     stability_margin_ratio: float = 0.1
@@ -102,6 +110,9 @@ class Policy:
     expected_after_rises: int = 0
     energy_price_per_kwh: float = 0.0
     default_cold_start_s: float = 120.0
+    fragmentation_check: bool = True
+    global_allocation: bool = True
+    profile_learning: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -27,6 +27,8 @@ def with_learned_profiles(request: PlanRequest) -> tuple[PlanRequest, EstimatorS
     EstimatorState
         Knows this request's observations.
     """
+    if not request.policy.profile_learning:
+        return request, request.state.estimator
     given = request.variants.trust == Trust.GIVEN
     estimator = update(
         request.state.estimator,

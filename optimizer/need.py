@@ -291,6 +291,10 @@ def _removable(request: PlanRequest, stock: Headroom, asked_for: BoolArray) -> I
     nothing = (stock.stock == Stock.IDLE) & ~asked_for[variants.model]
     several = np.where(variants.trust >= Trust.LEARNED, variants.current_replicas, 1)
     safe = stock.safe_to_remove | nothing
+    if not request.policy.fragmentation_check:
+        on_average = np.maximum(stock.reporting - stock.whole_replicas, 0)
+        several = np.where(safe, several, np.minimum(several, on_average))
+        safe = safe | (on_average > 0)
     return np.where(safe, np.where(nothing, variants.current_replicas, several), 0)
 
 

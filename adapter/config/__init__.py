@@ -16,7 +16,7 @@ from .serving import (
     KubernetesSettings,
     TlsFiles,
 )
-from .settings import Brakes, Settings
+from .settings import Brakes, Mechanisms, Settings
 from .sources import (
     DialectSettings,
     DiscoverySource,
@@ -38,6 +38,7 @@ __all__ = [
     "Hours",
     "KedaSettings",
     "KubernetesSettings",
+    "Mechanisms",
     "Model",
     "Profile",
     "PrometheusSource",

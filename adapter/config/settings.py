@@ -20,6 +20,7 @@ from .sources import DialectSettings, Sources
 
 __all__ = [
     "Brakes",
+    "Mechanisms",
     "Settings",
 ]
 
@@ -33,6 +34,14 @@ class Brakes(Section):
     min_scale_up_step: Annotated[int, Field(ge=1)] = 4  # replicas that the factor never forbids
     budget_per_hour: NonNegative | None = None
     budget_per_hour_by_namespace: Mapping[str, NonNegative] = {}
+
+
+class Mechanisms(Section):
+    """Parts of the decision that can be left out, to see in a replay what they are worth."""
+
+    fragmentation_check: bool = True
+    global_allocation: bool = True
+    profile_learning: bool = True
 
 
 class Settings(Section):
@@ -65,6 +74,7 @@ class Settings(Section):
     variants: tuple[Variant, ...] = ()
     dialects: Mapping[str, DialectSettings] = {}
     brakes: Brakes = Brakes()
+    mechanisms: Mechanisms = Mechanisms()
     api: ApiSettings = ApiSettings()
     keda: KedaSettings = KedaSettings()
     health: HealthSettings = HealthSettings()

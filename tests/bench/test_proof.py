@@ -113,7 +113,9 @@ def test_a_hash_is_of_the_scenario_and_of_who_runs():
     [
         pytest.param(("hpa-kv", ""), ("hpa-queue", ""), False, id="other settings of one law"),
         pytest.param(("static", ""), ("melange", ""), False, id="another law"),
-        pytest.param(("knative", ""), ("knative", "down delay 0 s"), True, id="the grid's same row"),
+        pytest.param(
+            ("knative", ""), ("knative", "down delay 0 s"), True, id="the grid's same row"
+        ),
         pytest.param((CLAIRVOYANT, ""), (CLAIRVOYANT, "0.00"), True, id="a bound's same headroom"),
     ],
 )
