@@ -1,11 +1,13 @@
 """What the analysis of one tick leaves for the next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from optimizer import FloatArray, PlanState
+
+from .moved_demand import Moved
 
 __all__ = ["LENGTHS", "Memory"]
 
@@ -26,6 +28,9 @@ class Memory:
     model_names: tuple[str, ...]
     complete_rps: FloatArray  # (models,), the last total with every replica reporting
     lengths: FloatArray  # (models, 5): the four length moments and the hit ratio; NaN: none yet
+    replica_model: Mapping[str, str] = field(default_factory=dict)  # of those with a rate
+    read_s: float = -np.inf  # when the last snapshot was taken
+    moved: Moved = field(default_factory=Moved.nothing)
 
     @classmethod
     def empty(cls) -> "Memory":

@@ -54,7 +54,14 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
     replicas = Reporting.of(snapshot, catalog.settings.max_decision_age_s)
     of_replica = catalog.variant_model[snapshot.replica_variant]
     rate_rps = offered_rate(snapshot, of_replica, len(catalog.models))
-    demand = counted_demand(snapshot, replicas, rate_rps, memory, catalog)
+    demand = counted_demand(
+        snapshot,
+        replicas,
+        rate_rps,
+        memory,
+        catalog,
+        window_s=policy.observation_window_s,
+    )
     lengths, assumed = request_lengths(snapshot, replicas, memory, catalog)
     each = lengths[catalog.variant_model]
     ready = standby(catalog.model_classes, snapshot.taken_unix_s)
@@ -76,6 +83,9 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
             model_names=catalog.model_names,
             complete_rps=demand.complete_rps,
             lengths=np.where(assumed[:, None], np.nan, lengths),
+            replica_model=demand.replica_model,
+            read_s=snapshot.taken_s,
+            moved=demand.moved,
         ),
         inputs=_inputs(snapshot, replicas, demand.counted, each),
         reading_age_s=_reading_age_s(snapshot, replicas, request.variants),

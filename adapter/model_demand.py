@@ -7,6 +7,7 @@ Policy for what is missing (design 4.3):
 * A ready replica that has fallen silent counts with its last rate; one that never
   reported counts with nothing. Imputing never lifts the total above the last complete
   one (or above what is reported, if that is more).
+* What replicas took that are gone, or weren't read yet, counts apart (moved_demand.py).
 * A model without any replica has no engine that admits requests: its rate is 0, and what
   the router holds back for it counts as its queue.
 """
@@ -21,7 +22,8 @@ from optimizer import BoolArray, FloatArray, IntArray, aligned, rows_of
 from .analysis_memory import Memory
 from .catalog import Catalog
 from .demand import replica_offered_rate_rps
-from .records import Readings, Snapshot
+from .moved_demand import Moved, moved_rps, with_departed, with_newcomers
+from .records import Readings, Reason, Snapshot
 from .reporting import Reporting
 
 __all__ = ["CountedDemand", "counted_demand", "model_signal", "offered_rate"]
@@ -57,13 +59,21 @@ class CountedDemand:
     total_rps: FloatArray
     complete_rps: FloatArray
     replica_rate_rps: Mapping[str, float]
+    replica_model: Mapping[str, str]
+    moved: Moved
     counted: Readings  # per replica: its own rate, or the last one in its place
 
 
 def counted_demand(
-    snapshot: Snapshot, replicas: Reporting, rate: Readings, memory: Memory, catalog: Catalog
+    snapshot: Snapshot,
+    replicas: Reporting,
+    rate: Readings,
+    memory: Memory,
+    catalog: Catalog,
+    *,
+    window_s: float,
 ) -> CountedDemand:
-    """Return the demand of each model, given each replica's part of it."""
+    """Return the demand of each model, given each replica's part of it over the window."""
     models = len(catalog.models)
     model_of_replica = catalog.variant_model[replicas.variant]
     reporting = replicas.heard & rate.present
@@ -88,6 +98,9 @@ def counted_demand(
     partial = np.bincount(model_of_replica[silent], minlength=models) > 0
     total = np.where(partial, np.where(np.isnan(previous), reported, guess), reported)
     anyone = np.bincount(model_of_replica[reporting], minlength=models) > 0
+    moved = _moved(snapshot, replicas, rate, memory, catalog, window_s=window_s)
+    now_s = snapshot.taken_s
+    total = total + moved_rps(moved, catalog.model_names, now_s=now_s, window_s=window_s)
     known = np.where(anyone | _at_zero(snapshot, catalog), total, np.nan)
     offered = model_signal(snapshot, "offered_rate_rps")
     turned_away = np.nan_to_num(model_signal(snapshot, "router_rejection_rate_rps"))
@@ -100,8 +113,58 @@ def counted_demand(
         total_rps=total_rps,
         complete_rps=np.where(anyone & ~partial, reported, previous),
         replica_rate_rps=rates,
+        replica_model=_models_of(snapshot, model_of_replica, catalog, rates),
+        moved=moved,
         counted=Readings.of(np.where(silent, imputed, np.where(reporting, rate.values, np.nan))),
     )
+
+
+def _moved(
+    snapshot: Snapshot,
+    replicas: Reporting,
+    rate: Readings,
+    memory: Memory,
+    catalog: Catalog,
+    *,
+    window_s: float,
+) -> Moved:
+    """Return the window's requests that no replica's own window holds."""
+    now_s = snapshot.taken_s
+    if not now_s - memory.read_s < window_s:
+        return Moved.nothing()  # whoever came or went did so at some other time
+    moved = with_departed(
+        memory.moved.within(now_s, window_s),
+        memory.replica_rate_rps,
+        memory.replica_model,
+        snapshot.replica_id,
+        now_s=now_s,
+    )
+    signals, known = snapshot.replica, memory.replica_rate_rps
+    first = replicas.fresh & (rate.reasons == Reason.ONE_SCRAPE)
+    new = first & np.array([name not in known for name in snapshot.replica_id], dtype=np.bool_)
+    inflight = signals["running_requests"].values + np.nan_to_num(
+        signals["waiting_requests"].values
+    )
+    return with_newcomers(
+        moved,
+        catalog.variant_model[replicas.variant],
+        inflight,
+        new,
+        catalog.model_names,
+        now_s=now_s,
+        window_s=window_s,
+    )
+
+
+def _models_of(
+    snapshot: Snapshot, model: IntArray, catalog: Catalog, rates: Mapping[str, float]
+) -> dict[str, str]:
+    names = catalog.model_names
+    return {
+        name: names[row]
+        for name, row in zip(snapshot.replica_id, model.tolist(), strict=True)
+        if name in rates
+    }
 
 
 def _at_zero(snapshot: Snapshot, catalog: Catalog) -> BoolArray:

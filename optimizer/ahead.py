@@ -22,8 +22,8 @@ SURELY = 4.0
 # A replica is sized anew once the dispersion has changed by this factor: capacity goes
 # with its logarithm, and a change of less is worth some per cent of it.
 DISPERSION_BAND = 1.4
-# Windows after which demand has been watched for long enough, however slow replicas start.
-LONGEST_WATCH = 100.0
+# After so long demand has been watched for long enough, however slow replicas start. [s]
+LONGEST_WATCH_S = 1800.0
 # Standard deviations that a rise stays unseen within.
 UNSEEN = 2.0
 
@@ -83,7 +83,7 @@ def look_ahead(request: PlanRequest) -> Ahead:
         offered_rps=np.where(known, offered, np.nan),
         kept_rps=np.where(known, np.fmax(offered, surely), np.nan),
         settled=seen.steady_s >= _scored_s(horizon_s, policy.patience_ratio),
-        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH * window_s),
+        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH_S),
         coming_rps=coming_rps,
         horizon_s=horizon_s,
         patience_s=patience_s,

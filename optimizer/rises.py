@@ -33,6 +33,10 @@ FOLLOWS_WINDOWS = 4.0
 LATELY = 1.05
 # Rises count as a cluster within so many times the time that an answer takes.
 CLUSTER = 3.0
+# Few rises say little of how unlike they are: as if so many more had differed by this. [log]
+PRIOR_RISES, PRIOR_LOG_SPREAD = 1.0, 0.35
+# No less is ever asked of a rise that is expected than this quantile of it.
+LEAST_QUANTILE = 0.5
 # No load is expected to rise by more than this at once.
 LARGEST_RATIO = 4.0
 
@@ -206,8 +210,12 @@ def observe_rises(
         return np.where(begins[:, None], shifted, column)
 
     to_rps = noted(state.to_rps, reached)
-    goes_on = settling & believed
-    to_rps[:, -1] = np.where(goes_on, np.fmax(to_rps[:, -1], reached), to_rps[:, -1])
+    to_rps[:, -1] = _came_to(
+        to_rps[:, -1],
+        np.where(since_windows < 1.0, reached, rate_rps),
+        goes_on=settling & believed,
+        settles=(since_windows >= 1.0) & (state.read_s[-1] - state.begun_s[:, -1] < window_s),
+    )
     usable = np.where(believed, rate_rps, np.nan)
     return replace(
         state,
@@ -220,6 +228,18 @@ def observe_rises(
         before_rps=noted(state.before_rps, np.fmax(high_rps, base_rps)),
         highest_rps=np.fmax(high_rps, np.where(believed, base_rps, np.nan)),
     )
+
+
+def _came_to(
+    to_rps: FloatArray, seen_rps: FloatArray, *, goes_on: BoolArray, settles: BoolArray
+) -> FloatArray:
+    """Return what a rise has come to: the most that was seen, but no guess of a few seconds.
+
+    As soon as a whole window lies behind a rise its mean stands in the place of what the
+    newest seconds seemed to say.
+    """
+    grown = np.where(goes_on, np.fmax(to_rps, seen_rps), to_rps)
+    return np.where(goes_on & settles & np.isfinite(seen_rps), seen_rps, grown)
 
 
 def rises_expected_rps(
@@ -250,9 +270,10 @@ def rises_expected_rps(
     Notes
     -----
     At the rate that the last 3 T show, n / (3 T), the next rise comes within T with
-    probability 1 - exp(-n / 3), 49 % for two of them: it is planned for as if it came. Its ratio
-    is taken for log-normal, as those were. It goes beyond all that was only where rises did
-    that, else back to the highest.
+    probability p = 1 - exp(-n / 3), 49 % for two of them. The rate then exceeds r times that
+    of now with probability p P(R > r), R the rise's ratio, so that the quantile q of the rate
+    is that at 1 - (1 - q) / p of the ratio. Ratios are taken for log-normal, as those were. It
+    goes beyond all that was only where rises did that, else back to the highest.
     """
     if after_rises == 0:
         return np.full(len(rate_rps), np.nan)
@@ -277,9 +298,12 @@ def rises_expected_rps(
 
 
 def _upper(ratio: FloatArray, where: BoolArray, upper_ratio: float) -> FloatArray:
-    """Return the quantile of what the next rise multiplies by, from the ratios at `where`."""
+    """Return what the rate multiplies by at a quantile, from the ratios of rises at `where`."""
     count = np.maximum(where.sum(axis=1), 1)
     logs = np.where(where, np.log(np.where(where, ratio, 1.0)), 0.0)
     mean = logs.sum(axis=1) / count
-    spread = np.where(where, (logs - mean[:, None]) ** 2, 0.0).sum(axis=1) / count
-    return np.asarray(np.exp(mean + normal_quantile(np.asarray(upper_ratio)) * np.sqrt(spread)))
+    spread = np.where(where, (logs - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    variance = (spread + PRIOR_RISES * PRIOR_LOG_SPREAD**2) / (count + PRIOR_RISES)
+    comes = -np.expm1(-count / CLUSTER)
+    within = np.clip(1.0 - (1.0 - upper_ratio) / comes, LEAST_QUANTILE, 1.0)
+    return np.asarray(np.exp(mean + normal_quantile(within) * np.sqrt(variance)))
