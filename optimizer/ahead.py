@@ -13,7 +13,13 @@ from .decision import PlanRequest
 from .domain import BoolArray, FloatArray
 from .forecast import Outlook, observe, outlook
 from .forecast_state import BUCKET_S, ForecastState
-from .rises import RiseState, observe_rises, risen_to_rps, rises_expected_rps
+from .rises import (
+    RiseState,
+    observe_rises,
+    risen_to_rps,
+    rises_expected_rps,
+    still_expected,
+)
 
 __all__ = ["Ahead", "look_ahead"]
 
@@ -22,8 +28,8 @@ SURELY = 4.0
 # A replica is sized anew once the dispersion has changed by this factor: capacity goes
 # with its logarithm, and a change of less is worth some per cent of it.
 DISPERSION_BAND = 1.4
-# After so long demand has been watched for long enough, however slow replicas start. [s]
-LONGEST_WATCH_S = 1800.0
+# Windows after which demand has been watched for long enough, however slow replicas start.
+LONGEST_WATCH = 100.0
 # Standard deviations that a rise stays unseen within.
 UNSEEN = 2.0
 
@@ -83,7 +89,7 @@ def look_ahead(request: PlanRequest) -> Ahead:
         offered_rps=np.where(known, offered, np.nan),
         kept_rps=np.where(known, np.fmax(offered, surely), np.nan),
         settled=seen.steady_s >= _scored_s(horizon_s, policy.patience_ratio),
-        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH_S),
+        watched=seen.watched_s >= np.minimum(patience_s, LONGEST_WATCH * window_s),
         coming_rps=coming_rps,
         horizon_s=horizon_s,
         patience_s=patience_s,
@@ -154,13 +160,22 @@ def _rises(
         window_s=window_s,
         answer_s=horizon_s + window_s,
     )
+    rate_now = np.fmax(seen.level_rps, seen.risen_rps)
     coming = rises_expected_rps(
         rises,
-        np.fmax(seen.level_rps, seen.risen_rps),
+        rate_now,
         now_s=now_s,
         answer_s=horizon_s + window_s,
         after_rises=request.policy.expected_after_rises,
         upper_ratio=request.policy.upper_need_ratio,
+    )
+    rises, coming = still_expected(
+        rises,
+        coming,
+        rate_now,
+        now_s=now_s,
+        window_s=window_s,
+        patience_s=request.policy.patience_ratio * horizon_s,
     )
     return rises, risen, coming
 

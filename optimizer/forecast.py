@@ -49,7 +49,7 @@ class Outlook(Columns):
     steady_s : ndarray
         For how long the rate has been what it is. [s]
     watched_s : ndarray
-        For how long it has been read, changes included; an hour at most. [s]
+        For how long it has been read. [s]
     """
 
     level_rps: FloatArray
@@ -175,7 +175,7 @@ def outlook(
         error_rps=level.error_rps,
         risen_rps=level.risen_rps,
         steady_s=level.memory_s,
-        watched_s=state.level.watched_s,
+        watched_s=state.level.number[:, -1] * window_s,
         expected_rps=expected,
         upper_rps=upper,
         surely_rps=np.maximum(quantile(surely_ratio), upper + apart),

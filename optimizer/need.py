@@ -175,7 +175,6 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     overruled = any_of(model, full.lasting, count) & (by_stock > offered)
     use_stock = measured & (~trusted | overruled)
     now = np.where(use_stock, by_stock, np.nan_to_num(offered))
-    now = np.where(known & asked_for, np.fmax(now, ahead.coming_rps), now)
     memory = remember_demand(
         request.state,
         model_names=request.model_names,
@@ -191,6 +190,8 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     now = np.where(idle & known, np.where(asked_for, now, 0.0), np.maximum(now, TRICKLE_RPS))
     # While a load settles, a dip of its mean takes back nothing of what was just asked for.
     now = np.where(ahead.settled | idle | ~known, now, np.fmax(now, memory.peak_rps))
+    # What may come is no demand: it isn't remembered, and falls away once it isn't expected.
+    now = np.where(known & asked_for, np.fmax(now, ahead.coming_rps), now)
     kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.lasting_rps, now))
     kept = np.where(idle & known, now, kept)
     now, kept = (_with_standby(models, value, model, rate) for value in (now, kept))

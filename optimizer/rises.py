@@ -16,7 +16,13 @@ import numpy as np
 from .domain import BoolArray, FloatArray, aligned, rows_of
 from .tails import normal_quantile
 
-__all__ = ["RiseState", "observe_rises", "risen_to_rps", "rises_expected_rps"]
+__all__ = [
+    "RiseState",
+    "observe_rises",
+    "risen_to_rps",
+    "rises_expected_rps",
+    "still_expected",
+]
 
 # Readings and rises that are remembered.
 READINGS, RISES = 8, 8
@@ -61,6 +67,8 @@ class RiseState:
         to what was there, and says nothing of what may come; NaN: none. [requests/s]
     highest_rps : ndarray, shape (M,)
         The highest level of lately that lasted a window, now; NaN: unknown. [requests/s]
+    hoped_rps, hoped_s : ndarray, shape (M,)
+        The most that was lately expected to come, and when; NaN: nothing. [requests/s], [s]
     """
 
     names: tuple[str, ...]
@@ -72,6 +80,8 @@ class RiseState:
     to_rps: FloatArray
     before_rps: FloatArray
     highest_rps: FloatArray
+    hoped_rps: FloatArray
+    hoped_s: FloatArray
 
     @classmethod
     def empty(cls, names: tuple[str, ...] = ()) -> "RiseState":
@@ -87,6 +97,8 @@ class RiseState:
             to_rps=np.full((count, RISES), np.nan),
             before_rps=np.full((count, RISES), np.nan),
             highest_rps=np.full(count, np.nan),
+            hoped_rps=np.full(count, np.nan),
+            hoped_s=np.full(count, np.nan),
         )
 
     def for_models(self, names: tuple[str, ...]) -> "RiseState":
@@ -295,6 +307,43 @@ def rises_expected_rps(
     on_top = rate_rps * LEAST_RATIO >= highest[:, -1]
     beyond = np.where(on_top & (records.sum(axis=1) >= after_rises), beyond, np.nan)
     return np.fmax(again, beyond)
+
+
+def still_expected(
+    state: RiseState,
+    coming_rps: FloatArray,
+    rate_rps: FloatArray,
+    *,
+    now_s: float,
+    window_s: float,
+    patience_s: FloatArray,
+) -> tuple[RiseState, FloatArray]:
+    """Return the state, and what is expected with what was until lately.
+
+    Estimates of what may come move with every reading. The largest stands for as long as a
+    replica is kept that isn't needed, unless the load has fallen from where its last rise
+    came to: what was bought for more of it goes then.
+
+    Parameters
+    ----------
+    state : RiseState, M rows
+    coming_rps : array, shape (M,)
+        What is expected now; NaN: nothing. [requests/s]
+    rate_rps : array, shape (M,)
+        The rate now. [requests/s]
+    now_s, window_s : float
+        [s]
+    patience_s : array, shape (M,)
+        [s]
+    """
+    settled = now_s - state.begun_s[:, -1] >= window_s
+    fell = settled & (rate_rps * LEAST_RATIO < state.to_rps[:, -1])
+    stands = (now_s - state.hoped_s <= patience_s) & ~fell
+    before = np.where(stands, state.hoped_rps, np.nan)
+    renewed = np.isfinite(coming_rps) & ~(coming_rps < before)
+    hoped = np.where(renewed, coming_rps, before)
+    hoped_s = np.where(renewed, now_s, np.where(stands, state.hoped_s, np.nan))
+    return replace(state, hoped_rps=hoped, hoped_s=hoped_s), np.fmax(coming_rps, hoped)
 
 
 def _upper(ratio: FloatArray, where: BoolArray, upper_ratio: float) -> FloatArray:

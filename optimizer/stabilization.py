@@ -7,7 +7,7 @@ Rules, all in this file:
 2. More is added to what is there in one step; nothing is taken away in the same step.
 3. A plan that only removes is taken for any saving; one that swaps variants has to save
    a share of the cost, since starting replicas has a price.
-4. Nothing is removed before the replicas that stay and are *ready* carry the peak;
+4. Nothing is removed before replicas that stay and are *ready* carry the peak;
    starting replicas count on the way up, never on the way down.
 5. A variant whose readings are partial or missing never loses a replica, and none loses
    more than its requests in flight can spare.
@@ -168,7 +168,11 @@ def settle(
 
     carried_rps = _total(model, np.minimum(variants.ready_replicas, smaller) * rate_rps, need_rps)
     ready = carried_rps >= target_rps * (1.0 - 1e-9)
-    released = np.where(ready[model], smaller, np.maximum(smaller, here))
+    # Meanwhile goes what neither the new mix nor the one that carries the peak until then needs.
+    enough_rps = _total(model, np.minimum(variants.ready_replicas, stays) * rate_rps, need_rps)
+    enough = enough_rps >= target_rps * (1.0 - 1e-9)
+    meanwhile = np.where(enough[model], np.maximum(smaller, stays), np.maximum(smaller, here))
+    released = np.where(ready[model], smaller, meanwhile)
     desired = np.where(short[model], grown.replicas, released)
     binding = _bindings(
         desired=desired,

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from optimizer.rises import RiseState, observe_rises, risen_to_rps, rises_expected_rps
+from optimizer.rises import (
+    RiseState,
+    observe_rises,
+    risen_to_rps,
+    rises_expected_rps,
+    still_expected,
+)
+from optimizer.tails import normal_quantile
 
 WINDOW_S, TICK_S = 20.0, 5.0
 
@@ -136,6 +143,43 @@ def test_unlike_steps_are_planned_for_above_their_middle():
     middle, upper = stair.expected(upper_ratio=0.5), stair.expected(upper_ratio=0.9)
     assert middle == pytest.approx(35.0 * np.sqrt(2.5 * 1.4), rel=0.03)
     assert upper > 1.1 * middle
+
+
+def test_what_comes_next_is_weighed_by_whether_it_comes():
+    """Two rises in three answers: the next one comes within the next answer at 1 - exp(-2/3)."""
+    within = 1.0 - 0.1 / -np.expm1(-2.0 / 3.0)
+    ratio = 2.0 * np.exp(float(normal_quantile(np.asarray(within))) * 0.35 / np.sqrt(3.0))
+    assert stairs(10.0, 20.0, 40.0).expected() == pytest.approx(40.0 * ratio, rel=0.02)
+
+
+def test_a_rise_came_to_what_a_whole_window_shows_not_a_few_seconds():
+    """The next step is expected on top of a rise though its first seconds seemed to say more."""
+    stair = stairs(10.0, 20.0)
+    assert np.nanmax(stair.read(60.0, seconds=5.0)) > 50.0
+    stair.read(32.0, seconds=60.0)
+    assert stair.state.to_rps[0, -1] == pytest.approx(32.0, rel=0.02)
+    assert stair.expected() > 45.0
+
+
+def test_what_was_expected_stands_while_nothing_falls():
+    def still(state, coming_rps, rate_rps, *, later_s):
+        return still_expected(
+            state,
+            np.array([coming_rps]),
+            np.array([rate_rps]),
+            now_s=now_s + later_s,
+            window_s=WINDOW_S,
+            patience_s=np.array([45.0]),
+        )
+
+    stair = stairs(10.0, 20.0, 40.0)
+    now_s = stair.now_s
+    state, coming = still(stair.state, 90.0, 40.0, later_s=0.0)
+    state, lower = still(state, 70.0, 40.0, later_s=20.0)
+    _, late = still(state, 70.0, 40.0, later_s=50.0)
+    _, fell = still(state, np.nan, 20.0, later_s=20.0)
+    assert (coming[0], lower[0], late[0]) == (90.0, 90.0, 70.0)
+    assert np.isnan(fell[0])
 
 
 def test_a_load_that_falls_and_rises_comes_back_and_not_beyond():

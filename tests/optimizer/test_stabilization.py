@@ -97,6 +97,14 @@ def test_a_swap_keeps_the_old_until_the_new_is_ready():
     assert third.desired.tolist() == [0, 2]
 
 
+def test_a_swap_keeps_of_the_old_only_what_carries_the_peak_until_then():
+    waiting = run(table([4, 0], cost=[2.0, 1.0]), [10.0, 10.0], 15.0, 15.0)
+    assert waiting.desired.tolist() == [2, 2]
+    assert waiting.binding.tolist() == [Binding.HANDOVER, Binding.COST]
+    unready = table([4, 0], ready=[1, 0], cost=[2.0, 1.0])
+    assert run(unready, [10.0, 10.0], 15.0, 15.0).desired.tolist() == [4, 2]
+
+
 def test_a_swap_that_saves_little_is_left_alone():
     got = run(table([2, 0], cost=[1.0, 0.97]), [2.0, 2.0], 3.5, 3.5)
     assert got.desired.tolist() == [2, 0]
