@@ -53,8 +53,10 @@ class Columns:
 
     def __post_init__(self) -> None:
         """Refuse columns of different shapes."""
-        shapes = {f.name: np.shape(getattr(self, f.name)) for f in fields(self)}
-        if len(set(shapes.values())) > 1:
+        # Of the names, not of `fields`: records are made so often that it was felt.
+        names = self.__dataclass_fields__
+        if len({np.shape(getattr(self, name)) for name in names}) > 1:
+            shapes = {name: np.shape(getattr(self, name)) for name in names}
             raise InvalidInputError(f"{type(self).__name__}: columns differ in shape: {shapes}")
 
     def __len__(self) -> int:
@@ -63,7 +65,8 @@ class Columns:
 
     def take(self, index: IntArray | BoolArray | slice) -> Self:
         """Return the rows that `index` selects, as a record of the same kind."""
-        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        names = self.__dataclass_fields__
+        return type(self)(**{name: getattr(self, name)[index] for name in names})
 
     def replaced(self, index: IntArray, rows: Self) -> Self:
         """Return the record with the rows at `index` replaced by those of another."""

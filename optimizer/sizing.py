@@ -162,8 +162,9 @@ def largest_rates(
     Parameters
     ----------
     excess : callable
-        Takes rates, shape (K,), and the rows that they belong to; returns for each target
-        a column that rises with the rate and is positive where the target is missed.
+        Takes rates, shape (K,), and the rows that they belong to, of which some may come
+        twice; returns for each target a column that rises with the rate and is positive
+        where the target is missed.
     largest : array, shape (V,), > 0
         [requests/s]
     tolerance : float
@@ -175,43 +176,50 @@ def largest_rates(
         0 where even a nearly idle replica misses the target. [requests/s]
     """
     looks = np.array(_FIRST_LOOKS)[:, None] * largest
-    return tuple(
-        _largest_rate(_of_target(excess, target), looks=looks, values=values, tolerance=tolerance)
-        for target, values in enumerate(_seen(excess, looks))
-    )
+    values = _seen(excess, looks)
+    targets, count = values.shape[1:]
+    row = np.tile(np.arange(count), targets)
+    values, looks = values.reshape(len(looks), -1), looks[:, row]
+
+    def of_its_target(rates: FloatArray, pairs: IntArray) -> FloatArray:
+        """Return the excess of each pair's target: all are sought at once, in few calls."""
+        found = np.stack(excess(rates, row[pairs]))
+        return np.asarray(found[pairs // count, np.arange(len(pairs))])
+
+    rates = _crossings(of_its_target, looks=looks, values=values, tolerance=tolerance)
+    return tuple(rates.reshape(targets, count))
 
 
-def _seen(excess: Excess, looks: FloatArray) -> list[FloatArray]:
-    """Return the excess of each target at the looks, shape (looks, V).
+def _seen(excess: Excess, looks: FloatArray) -> FloatArray:
+    """Return the excess of each target at the looks, shape (looks, targets, V).
 
     From the largest rate down, each only where the one above missed a target: below a rate
-    that meets them all there is nothing to learn, and -inf stands for "met".
+    that meets them all there is nothing to learn, and -inf stands for "met". The two largest
+    are looked at together, since hardly anything meets its targets at the very edge.
     """
-    rows = np.arange(looks.shape[1])
-    found = excess(looks[-1], rows)
-    seen = [np.full(looks.shape, -np.inf) for _ in found]
-    for at in reversed(range(len(looks))):
-        for values, column in zip(seen, found, strict=True):
-            values[at, rows] = column
-        rows = rows[np.any([~(column <= 0.0) for column in found], axis=0)]
-        if at == 0 or not rows.size:
-            break
-        found = excess(looks[at - 1, rows], rows)
-    return seen
+    count = looks.shape[1]
+    rows, at = np.arange(count), np.array([len(looks) - 2, len(looks) - 1])
+    seen: FloatArray | None = None
+    while True:
+        found = np.stack(excess(looks[at][:, rows].ravel(), np.tile(rows, len(at))))
+        if seen is None:
+            seen = np.full((len(looks), len(found), count), -np.inf)
+        found = found.reshape(len(found), len(at), len(rows)).transpose(1, 0, 2)
+        seen[at[:, None, None], np.arange(found.shape[1])[:, None], rows] = found
+        rows = rows[~np.all(found[0] <= 0.0, axis=0)]
+        if at[0] == 0 or not rows.size:
+            return seen
+        at = at[:1] - 1
 
 
-def _of_target(excess: Excess, target: int) -> Callable[[FloatArray, IntArray], FloatArray]:
-    return lambda rates, rows: excess(rates, rows)[target]
-
-
-def _largest_rate(
+def _crossings(
     excess: Callable[[FloatArray, IntArray], FloatArray],
     *,
     looks: FloatArray,
     values: FloatArray,
     tolerance: float,
 ) -> FloatArray:
-    """Return the root between the highest look that meets the target and the next."""
+    """Return the roots between the highest look that meets the target and the next."""
     missed = ~(values <= 0.0)
     upper = np.where(missed.any(axis=0), missed.argmax(axis=0), len(looks) - 1)
     lower, rows = np.maximum(upper - 1, 0), np.arange(looks.shape[1])
@@ -254,7 +262,8 @@ def _excess(block: Block, targets: SloTargets) -> Excess:
 
     def excess(rate_rps: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return by how much each target is missed at these rates."""
-        part = block if len(rows) == len(block.rows) else block.take(rows)
+        every = len(rows) == len(block.rows) and bool((rows[1:] > rows[:-1]).all())
+        part = block if every else block.take(rows)
         found, ratio = latencies(part, rate_rps), targets.percentile_ratio[rows]
         decodes = part.states.work.decode_steps > 0.0
         itl = np.where(decodes, _itl_excess(found, targets.itl_s[rows], ratio), -np.inf)

@@ -42,7 +42,8 @@ def size_of(analysis_at, largest, *, ttft_s=np.inf, itl_s=np.inf, tolerance=1e-1
     """Size one case for mean TTFT and ITL; return both rates."""
 
     def excess(rate_rps, rows):
-        ttft, itl = analysis_at(rate_rps)
+        # One case, asked for several rates at once.
+        ttft, itl = np.stack([analysis_at(each) for each in rate_rps[:, None]], axis=1)[..., 0]
         return ttft - ttft_s, itl - itl_s
 
     ttft_rate, itl_rate = largest_rates(excess, largest, tolerance=tolerance)
