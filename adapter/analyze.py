@@ -26,7 +26,7 @@ from optimizer import (
 
 from .analysis_memory import LENGTHS, Memory
 from .catalog import Catalog
-from .engine_state import engine_limits, observations, replica_table
+from .engine_state import engine_limits, observations, replica_table, routing_table
 from .lengths import request_lengths
 from .model_demand import CountedDemand, counted_demand, model_signal, offered_rate
 from .question import build_question
@@ -75,8 +75,11 @@ def analyze(snapshot: Snapshot, catalog: Catalog, memory: Memory, *, policy: Pol
         policy=policy,
     )
     request = _as_read(question, snapshot, replicas, catalog, ready)
+    routing = question.routing
+    if routing is not None:
+        routing = routing_table(routing, snapshot, replicas, demand.counted, catalog.variant_model)
     return Analysis(
-        request=replace(request, state=memory.plan),
+        request=replace(request, state=memory.plan, routing=routing),
         memory=Memory(
             plan=memory.plan,
             replica_rate_rps=demand.replica_rate_rps,

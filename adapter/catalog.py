@@ -13,6 +13,7 @@ from optimizer import (
     BoolArray,
     FloatArray,
     IntArray,
+    Law,
     ServiceProfiles,
     SloTargets,
     Supply,
@@ -49,6 +50,8 @@ class Catalog:
     min_replicas: IntArray
     max_replicas: IntArray
     paper_law: BoolArray
+    routing_law: IntArray  # an optimizer.Law, of the variant's model
+    routing_weight: FloatArray  # NaN: not declared
     active: BoolArray
     observed: BoolArray
     cold_start_s: FloatArray  # NaN: not declared
@@ -98,6 +101,8 @@ def build_catalog(settings: Settings) -> Catalog:
         min_replicas=_ints([v.min_replicas for v in declared]),
         max_replicas=_ints([v.max_replicas for v in declared]),
         paper_law=np.array([v.analyzer == "paper" for v in declared], dtype=np.bool_),
+        routing_law=_ints([Law[_model(settings, v.model).routing.upper()] for v in declared]),
+        routing_weight=_floats([_or_nan(v.routing_weight) for v in declared]),
         active=np.array([v.mode == "active" for v in declared], dtype=np.bool_),
         observed=np.array([v.mode == "observe" for v in declared], dtype=np.bool_),
         cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),

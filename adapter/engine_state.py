@@ -1,17 +1,25 @@
 """What engines say of themselves: limits, state, and what profiles are learned from. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from optimizer import EngineLimits, FloatArray, IntArray, Observations, ReplicaTable
+from optimizer import (
+    EngineLimits,
+    FloatArray,
+    IntArray,
+    Observations,
+    ReplicaTable,
+    RoutingTable,
+)
 
 from .catalog import Catalog
 from .question import queue_limit
 from .records import Readings, Snapshot
 from .reporting import Reporting
 
-__all__ = ["engine_limits", "observations", "replica_table"]
+__all__ = ["engine_limits", "observations", "replica_table", "routing_table"]
 
 # Memory per request is told by its use where prompts share little of it, and several run.
 SHARED_RATIO = 0.05
@@ -47,6 +55,33 @@ def replica_table(snapshot: Snapshot, replicas: Reporting) -> ReplicaTable:
         kv_usage_ratio=signal["kv_usage_ratio"].values[use],
         kv_capacity_tokens=signal["kv_capacity_tokens"].values[use],
     )
+
+
+def routing_table(
+    declared: RoutingTable,
+    snapshot: Snapshot,
+    replicas: Reporting,
+    rate: Readings,
+    model: IntArray,
+) -> RoutingTable:
+    """Return the declared laws with what arrives at each variant, by its replicas' rates.
+
+    `rate` is each replica's part of what came in the window, `model` each variant's.
+    """
+    counted = rate.present
+    heard = np.bincount(replicas.variant[counted], minlength=replicas.count) > 0
+    arriving = np.where(heard, replicas.total(rate.values, counted), np.nan)
+    # A replica that came in mid-window counts for the part of it that it was there.
+    use = counted & replicas.ready & replicas.heard
+    watched_s = snapshot.replica["observed_s"].values
+    longest_s = np.zeros(int(model.max(initial=-1)) + 1)
+    np.fmax.at(longest_s, model[replicas.variant], watched_s)
+    longest_s = longest_s[model[replicas.variant]]
+    part = np.divide(watched_s, longest_s, out=np.ones_like(watched_s), where=longest_s > 0)
+    number = replicas.total(np.where(np.isnan(part), 1.0, part), use)
+    total = replicas.total(rate.values, use)
+    each = np.divide(total, number, out=np.full(replicas.count, np.nan), where=number > 0)
+    return replace(declared, arriving_rps=arriving, arriving_each_rps=each)
 
 
 def observations(snapshot: Snapshot, replicas: Reporting, window_s: float) -> Observations:

@@ -13,6 +13,7 @@ from optimizer.roles import PREFILL, in_roles
 
 from .catalog import Catalog
 from .explain import BINDING_MEANINGS
+from .routing_words import routing_words
 
 __all__ = ["report", "to_table"]
 
@@ -20,7 +21,11 @@ __all__ = ["report", "to_table"]
 def report(catalog: Catalog, request: PlanRequest, plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON can hold it: rows of variants, of resources, and totals."""
     median = _median(request, plan)
-    rows = [_row(catalog, request, plan, median, i) for i in range(len(catalog.variants))]
+    routing = routing_words(plan)
+    rows = [
+        {**_row(catalog, request, plan, median, i), "routing": routing[i]}
+        for i in range(len(catalog.variants))
+    ]
     return {
         "variants": rows,
         "resources": _resources(catalog, plan),
@@ -127,6 +132,11 @@ def to_table(found: Mapping[str, Any]) -> str:
     ]
     if found["gap_ratio"] > 0.0:
         lines.append(f"at most {100 * found['gap_ratio']:.1f} % above the least possible")
+    lines += [
+        f"{row['variant']}: {row['routing']}"
+        for row in rows
+        if ": " in row["routing"].partition(")")[2]
+    ]
     lines.append(_robustness(rows))
     return "\n".join(lines) + "\n"
 

@@ -18,6 +18,7 @@ from .analyze import Analysis, unseen
 from .catalog import Catalog
 from .guard import Brake, Guarded
 from .records import Publication, Reason, ReplicaState, Snapshot, TickReport
+from .routing_words import routing_words
 from .tolerance import left_alone, nudged, tolerance_up_ratio
 
 __all__ = ["LEAVING", "SERVED_METRICS", "publish"]
@@ -103,6 +104,7 @@ def publish(
             **_circumstances(snapshot, decision, settings.hpa_tolerance),
             **_leaving(snapshot, decision, catalog),
             "dialect": snapshot.dialect,
+            "routing": routing_words(plan),
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
             "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
         },
@@ -191,6 +193,7 @@ def _details(
         "slo.itl_s": _finite(slo.itl_s),
         "slo.percentile_ratio": slo.percentile_ratio,
         "predicted.capacity_rps": plan.capacity_rps,
+        "predicted.routed_rps": plan.routed_rps,
         "predicted.share_rps": plan.share_rps,
         "predicted.utilization_ratio": plan.utilization_ratio,
         "predicted.withstood_error_ratio": _finite(plan.withstood_error_ratio),

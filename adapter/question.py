@@ -14,6 +14,7 @@ from optimizer import (
     Observations,
     PlanRequest,
     Policy,
+    RoutingTable,
     VariantTable,
     Workloads,
 )
@@ -65,6 +66,7 @@ def build_question(
         observations=Observations.none(len(catalog.variants)),
         policy=policy,
         supply=catalog.supply,
+        routing=RoutingTable.of(catalog.routing_law, weight=catalog.routing_weight),
     )
 
 

@@ -22,10 +22,12 @@ from .plan import plan
 from .priors import prior_kv_capacity_tokens, prior_profiles
 from .published import seed_profiles
 from .recall import Recall
+from .router import Basis, Law, RoutingTable
 from .supply import Supply, Uses
 from .tables import ModelTable, ReplicaTable, VariantTable
 
 __all__ = [
+    "Basis",
     "Binding",
     "BoolArray",
     "EngineLimits",
@@ -33,6 +35,7 @@ __all__ = [
     "IdentifiabilityError",
     "IntArray",
     "InvalidInputError",
+    "Law",
     "ModelTable",
     "Observations",
     "OptimizerError",
@@ -42,6 +45,7 @@ __all__ = [
     "Policy",
     "Recall",
     "ReplicaTable",
+    "RoutingTable",
     "ServiceProfiles",
     "SloTargets",
     "Supply",

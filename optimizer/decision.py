@@ -26,6 +26,7 @@ from .estimator_state import EstimatorState, Observations
 from .forecast_state import ForecastState
 from .recall import Recall
 from .rises import RiseState
+from .router import RouterState, RoutingTable
 from .supply import Supply
 from .tables import ModelTable, ReplicaTable, VariantTable
 
@@ -146,6 +147,8 @@ class PlanState:
         Since when a variant's engines have been full; NaN: they aren't. [s]
     sized_dispersion : ndarray, shape (variants,)
         Index of dispersion that a variant's capacity was last sized with.
+    router : RouterState
+        What the variants' shares have shown of the routers' laws.
     """
 
     model_names: tuple[str, ...]
@@ -163,6 +166,7 @@ class PlanState:
     full_since_s: FloatArray = field(default_factory=lambda: np.empty(0))
     full_requests: FloatArray = field(default_factory=lambda: np.empty(0))
     sized_dispersion: FloatArray = field(default_factory=lambda: np.empty(0))
+    router: RouterState = field(default_factory=RouterState.empty)
 
     def recalled(self, column: FloatArray, variant_names: tuple[str, ...]) -> FloatArray:
         """Return a column over variants in the order of `variant_names`; NaN: new ones."""
@@ -211,6 +215,7 @@ class PlanRequest:
     now_s: float = 0.0
     now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
     supply: Supply | None = None  # None: nothing runs out, and nobody comes first
+    routing: RoutingTable | None = None  # None: requests go where there is capacity
     recall: Recall = field(default_factory=Recall)  # of the last plan
     shown_cold_start_s: FloatArray | None = None
 
@@ -228,6 +233,9 @@ class Plan:
     demand_replicas: FloatArray
     saturation_replicas: FloatArray
     capacity_rps: FloatArray  # of one replica within the SLO
+    routed_rps: FloatArray  # ... that is planned with, as requests are routed; 0: left out
+    law: IntArray  # by which they are, see router.Law
+    law_basis: IntArray  # what that is taken for, see router.Basis
     share_rps: FloatArray  # arrival rate that the plan gives to the variant
     utilization_ratio: FloatArray  # demand / capacity of the current replicas
     ttft_mean_s: FloatArray

@@ -42,7 +42,8 @@ LARGEST_RISE = 2.0
 class Capacity:
     """What one replica of each variant carries, and whether that holds the SLO."""
 
-    rate_rps: FloatArray
+    own_rps: FloatArray  # sent as much as it can carry
+    rate_rps: FloatArray  # beside the others, as requests are routed
     most_rps: FloatArray  # served by a full batch; 0: not known
     known: BoolArray  # False: the rate is a stand-in
     slo_feasible: BoolArray
@@ -97,8 +98,10 @@ def replica_capacity(request: PlanRequest, sizing: Sizing) -> Capacity:
     anyone = any_of(model, feasible, count)
     rate = np.where(anyone[model], np.where(feasible, sizing.rate_rps, 0.0), sizing.stable_rps)
     known = np.isfinite(sizing.stable_rps)
+    own = np.where(known, rate, _nominal_rate(model, rate, known, count))
     return Capacity(
-        rate_rps=np.where(known, rate, _nominal_rate(model, rate, known, count)),
+        own_rps=own,
+        rate_rps=own,
         most_rps=np.where(known, sizing.stable_rps, 0.0)
         / (1.0 - request.policy.stability_margin_ratio),
         known=known,
@@ -199,8 +202,8 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     carried = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
     kept = np.where(ahead.watched | idle, kept, np.maximum(kept, carried))
     with np.errstate(divide="ignore", invalid="ignore"):
-        alone = np.ceil(np.where(known, offered, np.nan)[model] / rate)
-        alone = np.where((rate > 0) & capacity.known, alone, np.nan)
+        alone = np.ceil(np.where(known, offered, np.nan)[model] / capacity.own_rps)
+        alone = np.where((capacity.own_rps > 0) & capacity.known, alone, np.nan)
     return Need(
         known=known,
         now_rps=now,

@@ -9,16 +9,16 @@ from .latency import Prediction, predict
 from .need import Capacity
 from .recall import Recalled, inputs_of, recalled
 from .roles import role_rows
+from .routing import Routed, division, rates_at
 
 __all__ = ["power_w", "predicted", "shares_rps", "traffic_ratio", "utilization_ratio"]
 
 
-def shares_rps(request: PlanRequest, counts: IntArray, rate_rps: FloatArray) -> FloatArray:
-    """Return each variant's arrival rate when traffic follows capacity, in its role."""
-    rows = role_rows(request)
-    carried = counts * rate_rps
-    total = np.bincount(rows, weights=carried)[rows]
-    part = np.divide(carried, total, out=np.zeros_like(carried), where=total > 0)
+def shares_rps(
+    request: PlanRequest, router: Routed, counts: IntArray, rate_rps: FloatArray
+) -> FloatArray:
+    """Return each variant's arrival rate, in its role, as requests are routed."""
+    part = division(router, rate_rps, counts)
     return np.asarray(part * request.models.arrival_rate_rps[request.variants.model])
 
 
@@ -28,11 +28,12 @@ def traffic_ratio(request: PlanRequest, share_rps: FloatArray) -> FloatArray:
     return np.divide(share_rps, offered, out=np.full_like(share_rps, np.nan), where=offered > 0)
 
 
-def utilization_ratio(request: PlanRequest, capacity: Capacity) -> FloatArray:
+def utilization_ratio(request: PlanRequest, router: Routed, capacity: Capacity) -> FloatArray:
     """Return demand over what the current replicas carry within the SLO; NaN: unknown."""
-    rows = role_rows(request)
-    rate_rps = np.where(capacity.known, capacity.rate_rps, np.nan)
-    carried = np.bincount(rows, weights=request.variants.current_replicas * rate_rps)[rows]
+    rows, here = role_rows(request), request.variants.current_replicas
+    each = rates_at(router, capacity.own_rps, here)
+    rate_rps = np.where(capacity.known, each, np.nan)
+    carried = np.bincount(rows, weights=here * rate_rps)[rows]
     offered = request.models.arrival_rate_rps[request.variants.model]
     ratio = np.divide(offered, carried, out=np.full(len(rows), np.nan), where=carried > 0)
     return np.asarray(ratio)

@@ -22,7 +22,9 @@ from .reasons import binding
 from .recall import Recall, Recalled
 from .robustness import withstood_ratio
 from .roles import in_roles, role_rows
+from .routing import Routed, apart, rates_at, routed
 from .sizing import Sizing
+from .tiers import rates_side_by_side
 
 __all__ = ["plan"]
 
@@ -63,16 +65,18 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
         slo=request.slo.take(order),
         observations=request.observations.take(order),
         supply=request.supply.reordered(place) if request.supply is not None else None,
+        routing=request.routing.take(order) if request.routing is not None else None,
     )
 
 
 def _plan_ordered(request: PlanRequest) -> Plan:
     request, estimator = with_learned_profiles(request)
-    request = in_roles(request)
+    request = in_roles(apart(request))
+    router = routed(request)
     ahead = look_ahead(request)
     sizing, sizes = sized(request, ahead)
     request = with_energy_priced(request, sizing)
-    capacity = replica_capacity(request, sizing)
+    capacity = _side_by_side(request, router, replica_capacity(request, sizing), ahead)
     need = required(request, capacity, ahead)
     bounds = bounds_in_force(request, need)
     settled = wanted(request, capacity, need, ahead, bounds)
@@ -95,11 +99,29 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         capacity,
         need,
         ahead,
+        router=router,
         rationed=rationed,
         why=why,
         sizes=sizes,
         estimator=estimator,
     )
+
+
+def _side_by_side(
+    request: PlanRequest, router: Routed, capacity: Capacity, ahead: Ahead
+) -> Capacity:
+    """Return the capacity with what replicas carry beside each other, as requests are routed."""
+    rate_rps = rates_side_by_side(
+        request,
+        router,
+        rate_rps=capacity.own_rps,
+        known=capacity.known,
+        demand_rps=ahead.kept_rps,
+        cold_start_s=ahead.cold_start_s,
+    )
+    own = capacity.own_rps
+    part = np.divide(rate_rps, own, out=np.ones_like(own), where=own > 0)
+    return replace(capacity, rate_rps=rate_rps, most_rps=capacity.most_rps * part)
 
 
 def _told(
@@ -108,6 +130,7 @@ def _told(
     need: Need,
     ahead: Ahead,
     *,
+    router: Routed,
     rationed: Rationed,
     why: IntArray,
     sizes: Recalled[Sizing],
@@ -115,17 +138,21 @@ def _told(
 ) -> Plan:
     """Return the plan with what it comes to, and what is handed on."""
     desired, model, seen = rationed.settled.desired, request.variants.model, ahead.outlook
-    share_rps = shares_rps(request, desired, capacity.rate_rps)
+    share_rps = shares_rps(request, router, desired, capacity.own_rps)
     prediction, predictions = predicted(request, ahead, desired, share_rps)
-    known_rps = np.where(capacity.known, capacity.rate_rps, np.nan)
+    own_rps = np.where(capacity.known, capacity.own_rps, np.nan)
+    beside_rps = rates_at(router, own_rps, desired)
     return Plan(
         desired=desired,
         binding=why,
         demand_replicas=need.demand_replicas,
         saturation_replicas=need.saturation_replicas,
-        capacity_rps=known_rps,
+        capacity_rps=own_rps,
+        routed_rps=np.where(capacity.known, capacity.rate_rps, np.nan),
+        law=router.law,
+        law_basis=router.basis,
         share_rps=share_rps,
-        utilization_ratio=utilization_ratio(request, capacity),
+        utilization_ratio=utilization_ratio(request, router, capacity),
         ttft_mean_s=prediction.ttft_mean_s,
         ttft_s=prediction.ttft_s,
         itl_mean_s=prediction.itl_mean_s,
@@ -142,11 +169,11 @@ def _told(
         dispersion=seen.dispersion[model],
         scarce=rationed.scarce,
         unmet_ratio=rationed.unmet_ratio,
-        withstood_error_ratio=_withstood(request, desired, known_rps, seen.level_rps),
+        withstood_error_ratio=_withstood(request, desired, beside_rps, seen.level_rps),
         scarcity_price_per_hour=rationed.price_per_hour,
         method=rationed.method,
         gap_ratio=np.where(rationed.scarce, rationed.gap_ratio, 0.0),
-        state=_state(request, need, ahead, desired, estimator),
+        state=_state(request, need, ahead, router, desired, estimator),
         recall=Recall(
             sizing=sizes,
             prediction=predictions,
@@ -168,7 +195,12 @@ def _withstood(
 
 
 def _state(
-    request: PlanRequest, need: Need, ahead: Ahead, desired: IntArray, estimator: EstimatorState
+    request: PlanRequest,
+    need: Need,
+    ahead: Ahead,
+    router: Routed,
+    desired: IntArray,
+    estimator: EstimatorState,
 ) -> PlanState:
     return PlanState(
         model_names=request.model_names,
@@ -186,6 +218,7 @@ def _state(
         full_since_s=need.overload.since_s,
         full_requests=need.overload.reference_requests,
         sized_dispersion=ahead.dispersion,
+        router=router.state,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .change import STOP_SHARE, start_per_hour
 from .components import components
 from .decision import Binding, PlanRequest
 from .domain import BoolArray, FloatArray, IntArray
@@ -20,11 +21,6 @@ from .stabilization import Settlement
 from .supply import Uses
 
 __all__ = ["Rationed", "ration"]
-
-# A change of counts is taken to last this long: its price is spread over it.
-CHANGE_LASTS_S = 900.0
-# Stopping a replica costs this share of starting one: it drains, and its cache is lost.
-STOP_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +100,7 @@ def _problem(
     models = len(request.model_names)
     here = np.clip(variants.current_replicas, lowest, highest)
     held = variants.partial | variants.blind | variants.paper_law
-    start = variants.cost_per_hour * np.nan_to_num(cold_start_s) / CHANGE_LASTS_S
+    start = start_per_hour(variants.cost_per_hour, cold_start_s)
     return Problem(
         service=variants.model,
         role=rows % ROLES,

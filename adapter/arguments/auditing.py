@@ -87,7 +87,6 @@ def _add_engines(audit: argparse.ArgumentParser) -> None:
     audit.add_argument("--max-batch-size", type=at_least_one, metavar="N", help="max_num_seqs")
     audit.add_argument(
         "--routing",
-        default="least_loaded",
-        choices=("least_loaded", "round_robin", "equal_per_replica", "kv_aware"),
-        help="how the gateway routes (default least_loaded)",
+        choices=("round_robin", "equal_per_replica", "least_loaded", "weighted", "kv_aware"),
+        help="how the gateway routes (default: as the settings say, else least_loaded)",
     )

@@ -8,7 +8,7 @@ The HPA has our manifests' behavior, whose tolerance is 0.
 from typing import Any
 
 from adapter.config import Settings
-from simulator.cluster_spec import ProfileSpec
+from simulator.cluster_spec import ProfileSpec, VariantSpec
 from simulator.scenario import Scenario
 
 __all__ = ["replay_settings"]
@@ -58,6 +58,7 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
             "models": {
                 model.name: {
                     "service_class": model.name,
+                    "routing": model.routing_law,
                     "profiles": {
                         variant.accelerator: _profile(variant.profile, profile_factor)
                         for variant in scenario.variants
@@ -72,6 +73,7 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
                     "model": variant.model,
                     "accelerator": variant.accelerator,
                     "accelerators_per_replica": variant.accelerators_per_replica,
+                    "routing_weight": _weight(scenario, variant),
                     "min_replicas": variant.min_replicas,
                     "max_replicas": variant.max_replicas,
                     "cold_start_s": variant.cold_start.mean_s or None,
@@ -80,6 +82,12 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
             ],
         }
     )
+
+
+def _weight(scenario: Scenario, variant: VariantSpec) -> float | None:
+    """Return the weight that the router has for a replica, where it goes by weights."""
+    law = {model.name: model.routing_law for model in scenario.models}[variant.model]
+    return variant.routing_weight if law == "weighted" else None
 
 
 def _count(scenario: Scenario, accelerator: str) -> int | None:

@@ -86,6 +86,7 @@ class Variant(Section):
     model: Name
     accelerator: Name
     accelerators_per_replica: Annotated[int, Field(ge=1)] = 1
+    routing_weight: Positive | None = None  # of one replica, where the router has fixed weights
     accelerator_resource: str = ""  # as pods request it and quotas bound it
     engine_arguments: tuple[str, ...] = ()
     role: Literal["both", "prefill", "decode"] = "both"

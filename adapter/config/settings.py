@@ -105,6 +105,7 @@ def _reference_faults(settings: Settings) -> Iterator[str]:
                 f"variant {variant.name}: service class {name!r} is not declared (known: {known})"
             )
     yield from _role_faults(settings)
+    yield from _routing_faults(settings)
     for name, model in settings.models.items():
         service_class = model.service_class
         if service_class is not None and service_class not in settings.service_classes:
@@ -126,6 +127,25 @@ def _role_faults(settings: Settings) -> Iterator[str]:
             yield (
                 f"model {model} in {namespace}: roles {', '.join(sorted(found))}: its variants "
                 "must all be both, or some prefill and some decode"
+            )
+
+
+def _routing_faults(settings: Settings) -> Iterator[str]:
+    """Yield weights that no router has, and requests that can't be kept apart."""
+    for variant in settings.variants:
+        model = settings.models.get(variant.model)
+        law = model.routing if model is not None else "learned"
+        if variant.routing_weight is not None and law != "weighted":
+            yield (
+                f"variant {variant.name}: routing_weight {variant.routing_weight:g} says nothing "
+                f"where model {variant.model} has routing: {law}. Set routing: weighted there, or "
+                "leave it out"
+            )
+        if law == "separate" and variant.role != "both":
+            yield (
+                f"model {variant.model}: routing: separate with role: {variant.role} of "
+                f"{variant.name}: a request needs prefill and decode, so they can't be apart. "
+                "Leave routing out"
             )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.analyze import Memory, analyze
 from adapter.records import Circumstances, ReplicaState
-from optimizer import Policy, plan
+from optimizer import Law, Policy, plan
 from tests.helpers.snapshots import catalog_of, replica, snapshot_of
 
 SETTINGS = """
@@ -208,3 +208,50 @@ def test_ages(catalog):
     assert got.reading_age_s[1] == 0.0  # no replicas: nothing to read
     blind = run(catalog, [replica(0, "a0", age_s=None)])
     assert np.isinf(blind.reading_age_s[0])
+
+
+ROUTED = """
+models: {m: {routing: weighted}, n: {routing: separate}, o: {}}
+variants:
+  - {name: a, model: m, accelerator: H100, routing_weight: 2.5}
+  - {name: b, model: m, accelerator: L40S}
+  - {name: c, model: n, accelerator: H100}
+  - {name: d, model: o, accelerator: H100}
+"""
+
+
+def test_what_arrives_at_each_variant_is_told_with_the_laws_that_are_declared():
+    routing = run(
+        catalog_of(ROUTED),
+        [
+            replica(0, "a0", completion_rate_rps=4.0, observed_s=60.0),
+            replica(0, "a1", completion_rate_rps=4.0, observed_s=15.0),
+            replica(1, "b0", completion_rate_rps=2.0, observed_s=60.0),
+            replica(2, "c0", completion_rate_rps=3.0, observed_s=30.0),
+        ],
+    ).request.routing
+    assert [Law(law).name for law in routing.law] == ["WEIGHTED", "WEIGHTED", "SEPARATE", "LEARNED"]
+    assert routing.weight[0] == 2.5
+    assert np.isnan(routing.weight[1:]).all()
+    # Whoever came in mid-window counts for its part, in the sum and in the mean.
+    assert routing.arriving_rps[:3] == pytest.approx([5.0, 2.0, 3.0])
+    assert routing.arriving_each_rps[:3] == pytest.approx([4.0, 2.0, 3.0])
+    assert np.isnan(routing.arriving_rps[3])
+
+
+def test_a_silent_replicas_last_rate_arrives_at_its_variant_and_tells_nothing_of_a_law():
+    catalog = catalog_of(ROUTED)
+    before = run(
+        catalog,
+        [
+            replica(2, "c0", completion_rate_rps=3.0),
+            replica(2, "c1", completion_rate_rps=1.0),
+        ],
+    )
+    after = run(
+        catalog,
+        [replica(2, "c0", completion_rate_rps=3.0), replica(2, "c1", age_s=None)],
+        memory=before.memory,
+    ).request.routing
+    assert after.arriving_rps[2] == pytest.approx(4.0)
+    assert after.arriving_each_rps[2] == pytest.approx(3.0)

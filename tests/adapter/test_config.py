@@ -72,6 +72,22 @@ VARIANT = "{name: a, model: m, accelerator: X%s}"
         pytest.param(
             "sources: {scrape: {}, prometheus: {url: http://p}}", "not both", id="two-sources"
         ),
+        pytest.param(
+            f"models: {{m: {{}}}}\nvariants: [{VARIANT % ', routing_weight: 2'}]",
+            "routing_weight 2 says nothing where model m has routing: learned. Set routing: w",
+            id="weight-without-a-router-that-goes-by-it",
+        ),
+        pytest.param(
+            "models: {m: {routing: separate}}\nvariants: "
+            f"[{VARIANT % ', role: prefill'}, {{name: b, model: m, accelerator: X, role: decode}}]",
+            "routing: separate with role: prefill of a: .*Leave routing out",
+            id="roles-that-are-kept-apart",
+        ),
+        pytest.param(
+            "models: {m: {routing: round_robin}}",
+            "models.m.routing: .*'learned', 'equal_per_replica', .* or 'separate'",
+            id="a-router-is-no-law",
+        ),
     ],
 )
 def test_faults_are_named(text, message):

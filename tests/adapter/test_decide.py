@@ -286,3 +286,25 @@ def test_a_step_down_names_the_pods_with_the_fewest_requests(setting, on):
     named = publication.texts.get("leaving_first", ("",))[0].split()
     removed = 4 - int(desired(publication)[0])
     assert set(named) == (set(sorted(loads, key=loads.__getitem__)[:removed]) if on else set())
+
+
+@pytest.mark.parametrize(
+    ("rates", "running", "told"),
+    [
+        ((5.0, 5.0), (8.0, 24.0), "equal_per_replica (as the variants' shares show)"),
+        ((9.0, 3.0), (16.0, 16.0), "least_loaded (as the variants' shares show)"),
+        ((1.0, 1.0), (0.5, 1.5), "by capacity (assumed: nothing shows another yet)"),
+    ],
+    ids=["equal rates", "equal load", "too little to tell"],
+)
+def test_the_routers_law_is_found_in_the_readings_and_told(catalog, rates, running, told):
+    replicas = [
+        replica(variant, f"r{variant}{i}", completion_rate_rps=rate, running_requests=flying)
+        for variant, (rate, flying) in enumerate(zip(rates, running, strict=True))
+        for i in range(2)
+    ]
+    publication, memory = publish(catalog, replicas)
+    assert publication.texts["routing"][0].startswith(told)
+    later = dict.fromkeys(("completion_rate_rps", "running_requests"), 0.5)
+    publication, _ = publish(catalog, [replica(0, "r00", **later)], memory, taken_s=1005.0)
+    assert publication.texts["routing"][0].startswith(told)

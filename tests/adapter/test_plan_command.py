@@ -199,3 +199,25 @@ def test_a_fault_in_the_file_is_named(text, message, tmp_path, capsys):
 def test_a_file_that_is_absent_is_named(tmp_path, capsys):
     assert main(["plan", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+def routed(tmp_path, law):
+    text = (EXAMPLES / "heterogeneous.yaml").read_text()
+    assert text.count("llama-3.1-8b:\n") == 1
+    file = tmp_path / f"{law}.yaml"
+    file.write_text(text.replace("llama-3.1-8b:\n", f"llama-3.1-8b:\n    routing: {law}\n", 1))
+    return file
+
+
+def test_behind_a_router_of_equal_shares_a_slow_type_is_left_out_and_told(tmp_path, capsys):
+    capacity = planned(capsys, str(routed(tmp_path, "least_loaded")))
+    assert all(capacity["by"][name]["replicas"] for name in ("llama-8b-h100", "llama-8b-l40s"))
+    equal = planned(capsys, str(routed(tmp_path, "equal_per_replica")))
+    assert equal["by"]["llama-8b-h100"]["replicas"] > 1
+    assert equal["by"]["llama-8b-l40s"]["replicas"] == 0
+    assert equal["by"]["llama-8b-l40s"]["routing"].startswith(
+        "equal_per_replica (declared): left out"
+    )
+    assert equal["cost_per_hour"] > capacity["cost_per_hour"]
+    main(["plan", str(routed(tmp_path, "equal_per_replica"))])
+    assert "llama-8b-l40s: equal_per_replica (declared): left out" in capsys.readouterr().out

@@ -153,7 +153,7 @@ def _past(
             f"{options.hpa}: no engine was recorded for {', '.join(sorted(unknown))}; there are "
             f"{there} (--variant-label names the label that says it)"
         )
-    return build_past(history, fits, supplies, declared, own, routing=options.routing)
+    return build_past(history, fits, supplies, declared, own)
 
 
 def _audit(

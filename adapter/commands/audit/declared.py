@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from adapter.accelerators import assume
 from adapter.config import Accelerator, Profile, ServiceClass, Settings, Slo, Variant
+from simulator.demand_spec import ROUTERS
 
 from .names import VariantName
 
@@ -18,6 +19,7 @@ __all__ = ["Declared", "Promise", "Supply"]
 ASSUMED_SLO = Slo(ttft_ms=2000, itl_ms=100, percentile=95)
 ASSUMED_ACCELERATOR = "H100"
 ASSUMED_COLD_START_S = 120.0
+ASSUMED_ROUTER = "least_loaded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class Supply:
     max_replicas: int | None
     max_batch_size: int | None
     profile: Profile | None
+    routing_weight: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +104,21 @@ class Declared:
             max_replicas=spec.max_replicas if spec is not None else options.max_replicas,
             max_batch_size=options.max_batch_size,
             profile=self._profile(variant, name),
+            routing_weight=(spec.routing_weight if spec is not None else None) or 1.0,
         )
+
+    def router(self, model: str) -> str:
+        """Return the router of a model: of the flag, else one that follows the settings' law."""
+        own = self.settings.models.get(model) if self.settings is not None else None
+        law = self.options.routing or (own.routing if own is not None else "learned")
+        if law in ROUTERS:
+            return str(law)
+        if law == "separate":
+            self._assume(
+                f"{model}: its variants' requests are separate; in the simulation they go to any, "
+                f"{ASSUMED_ROUTER} (give each variant a model of its own)"
+            )
+        return ASSUMED_ROUTER
 
     def _price(self, name: str, spec: Variant | None, count: int) -> tuple[float, float, float]:
         told = self._accelerator(name)

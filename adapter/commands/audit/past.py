@@ -52,8 +52,6 @@ def build_past(
     supplies: Sequence[Supply],
     declared: Declared,
     hpas: Sequence[OwnHpa | None],
-    *,
-    routing: str,
 ) -> Past:
     """Return the scenario of a history all of whose workloads have a profile."""
     promises = tuple(declared.promise(namespace, model) for namespace, model in history.models)
@@ -79,7 +77,7 @@ def build_past(
                 "itl_s": promise.itl_s,
                 "percentile": promise.percentile,
                 "priority": promise.priority,
-                "routing": routing,
+                "routing": declared.router(history.models[row][1]),
                 "workload": {"rate": _rate(history, row), "phases": _phases(history, row, fits)},
             }
             for row, promise in enumerate(promises)
@@ -204,6 +202,7 @@ def _variant(seen: int, fit: Fitted, supply: Supply, hpa: OwnHpa | None) -> dict
     return {
         "accelerator": supply.accelerator,
         "accelerators_per_replica": supply.accelerators_per_replica,
+        "routing_weight": supply.routing_weight,
         "profile": fit.profile.model_dump(),
         "max_model_len": LONGEST,
         "cold_start": {"mean_s": cold_start_s, "cv": COLD_START_CV if cold_start_s else 0.0},

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import yaml
@@ -6,6 +7,7 @@ import yaml
 from adapter.cli import main
 from adapter.commands.replay_runs import Strain, known_policies
 from adapter.commands.replay_settings import replay_settings
+from simulator.demand_spec import ROUTERS
 from simulator.policies.table import BASELINES
 from simulator.scenario import shipped_scenarios
 from simulator.world import World
@@ -90,6 +92,23 @@ def test_wrong_profiles_are_what_the_settings_say():
     given, true = replay_settings(scenario(), profile_factor=1.3), replay_settings(scenario())
     wrong, right = (s.models["m"].profiles["A"].alpha_ms for s in (given, true))
     assert wrong == pytest.approx(1.3 * right)
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_the_decision_is_told_the_law_of_the_router_by_the_settings_name_for_it(router):
+    told = scenario()
+    models = tuple(model.model_copy(update={"routing": router}) for model in told.models)
+    variants = tuple(v.model_copy(update={"routing_weight": 2.5}) for v in told.variants)
+    settings = replay_settings(told.model_copy(update={"models": models, "variants": variants}))
+    assert settings.models["m"].routing == ROUTERS[router]
+    assert settings.variants[0].routing_weight == (2.5 if router == "weighted" else None)
+
+
+def test_an_audit_routes_by_any_router_that_can_be_simulated(capsys):
+    with pytest.raises(SystemExit):
+        main(["audit", "--prometheus", "http://127.0.0.1:1", "--routing", "by-magic"])
+    told = capsys.readouterr().err.split("choose from")[1]
+    assert set(re.findall(r"[a-z_]+", told)) == set(ROUTERS)
 
 
 def test_half_of_the_scrapes_may_fail(path, capsys):
