@@ -54,6 +54,8 @@ def replica_table(snapshot: Snapshot, replicas: Reporting) -> ReplicaTable:
         waiting_requests=signal["waiting_requests"].values[use],
         kv_usage_ratio=signal["kv_usage_ratio"].values[use],
         kv_capacity_tokens=signal["kv_capacity_tokens"].values[use],
+        first_token_rate_rps=signal["first_token_rate_rps"].values[use],
+        output_rate_tps=signal["output_token_rate_tps"].values[use],
     )
 
 

@@ -13,6 +13,7 @@ from .ahead import Ahead
 from .backlog import DRAIN_S, backlog_ahead_requests, drained_within_s, starting_replicas
 from .decision import PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, Trust
+from .measured import served_bound_rps
 from .overload import Overload, overload
 from .recall import Recalled, inputs_of, recalled
 from .saturation import Headroom, Stock, headroom
@@ -170,7 +171,8 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     backlog = np.bincount(model, weights=full.backlog_requests, minlength=count)
     by_memory = any_of(model, full.by_memory, count)
     lasting = np.where(by_memory, by_stock, np.nan_to_num(offered) + backlog / DRAIN_S)
-    by_stock = np.where(trusted, lasting, by_stock * _rise(ahead))
+    shown = served_bound_rps(request, ahead, stock, rate_rps=rate, late_requests=full.late_requests)
+    by_stock = np.where(trusted, lasting, np.minimum(by_stock * _rise(ahead), shown))
     measured = np.bincount(model[np.isfinite(stock.needed_replicas)], minlength=count) > 0
     there = np.bincount(model, weights=variants.current_replicas, minlength=count) > 0
     # Replicas of which neither speed nor state is known: what they carry may be anything.

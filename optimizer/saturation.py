@@ -109,6 +109,11 @@ class Headroom(Columns):
         Which stock decided, see `Stock`.
     hot_replicas : ndarray of int
         Full replicas of a variant that has room enough on the whole: load is uneven.
+    full_replicas : ndarray of int
+        All that are full.
+    full_prefilled_rps, full_output_tps : ndarray
+        Requests that one of them prefills and tokens that it makes, on average; NaN: none is
+        full, or it isn't known.
     """
 
     reporting: IntArray
@@ -118,6 +123,9 @@ class Headroom(Columns):
     safe_to_remove: BoolArray
     stock: IntArray
     hot_replicas: IntArray
+    full_replicas: IntArray
+    full_prefilled_rps: FloatArray
+    full_output_tps: FloatArray
 
 
 def headroom(
@@ -179,13 +187,13 @@ def headroom(
     full = (replicas.kv_usage_ratio >= limits.full_kv_ratio) | (
         replicas.waiting_requests >= limits.full_queue_requests
     )
-    any_full = _total(full, replicas.variant, count) > 0
+    number_full = _total(full, replicas.variant, count).astype(np.int64)
     stock = np.select(
         [np.isnan(needed), needed <= 0, np.nan_to_num(by_slots) > np.nan_to_num(by_memory)],
         [Stock.UNKNOWN, Stock.IDLE, Stock.SLOTS],
         Stock.MEMORY,
     )
-    saturated = any_full & (needed > reporting)
+    saturated = (number_full > 0) & (needed > reporting)
     grown = known if final_tokens is None else final_tokens
     return Headroom(
         reporting=reporting,
@@ -194,7 +202,10 @@ def headroom(
         saturated=saturated,
         safe_to_remove=_safe_to_remove(replicas, cache.grown_to(grown), slots, in_flight, limits),
         stock=stock.astype(np.int64),
-        hot_replicas=np.where(saturated, 0, _total(full, replicas.variant, count)).astype(np.int64),
+        hot_replicas=np.where(saturated, 0, number_full),
+        full_replicas=number_full,
+        full_prefilled_rps=_mean(replicas.first_token_rate_rps, full, replicas.variant, count),
+        full_output_tps=_mean(replicas.output_rate_tps, full, replicas.variant, count),
     )
 
 
@@ -297,6 +308,12 @@ def _in_flight(replicas: ReplicaTable) -> FloatArray:
 def _total(values: FloatArray | BoolArray, variant: IntArray, count: int) -> FloatArray:
     weights = np.nan_to_num(values.astype(np.float64))
     return np.bincount(variant, weights=weights, minlength=count).astype(np.float64)
+
+
+def _mean(values: FloatArray, where: BoolArray, variant: IntArray, count: int) -> FloatArray:
+    """Return the mean of what is known of the replicas chosen; NaN where that is nothing."""
+    use = where & np.isfinite(values)
+    return _ratio(_total(np.where(use, values, 0.0), variant, count), _total(use, variant, count))
 
 
 def _ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:

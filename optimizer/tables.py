@@ -98,6 +98,8 @@ class ReplicaTable(Columns):
     waiting_requests: FloatArray
     kv_usage_ratio: FloatArray
     kv_capacity_tokens: FloatArray
+    first_token_rate_rps: FloatArray  # requests prefilled of late; NaN: unknown
+    output_rate_tps: FloatArray  # tokens made of late; NaN: unknown
 
     @classmethod
     def none(cls) -> "ReplicaTable":

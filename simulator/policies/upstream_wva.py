@@ -135,6 +135,8 @@ def _percentage_law(
         waiting_requests=np.array([float(max(x.waiting for x in r)) for r in readings]),
         kv_usage_ratio=np.array([max(x.kv_usage_ratio for x in r) for r in readings]),
         kv_capacity_tokens=np.full(len(readings), np.nan),
+        first_token_rate_rps=np.full(len(readings), np.nan),
+        output_rate_tps=np.full(len(readings), np.nan),
     )
     models = len(world.services)
     return paper_targets(table, variants, models=models, previous=previous).replicas

@@ -141,6 +141,8 @@ class ClosedLoop:
                 waiting_requests=np.round(waiting[variant]),
                 kv_usage_ratio=busy["kv_usage_ratio"][variant],
                 kv_capacity_tokens=self.engines.limits.kv_capacity_tokens[variant],
+                first_token_rate_rps=np.full(len(variant), np.nan),
+                output_rate_tps=np.full(len(variant), np.nan),
             ),
             profiles=self.engines.profiles,
             limits=self.engines.limits,

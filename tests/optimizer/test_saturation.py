@@ -21,6 +21,8 @@ def replica_table(rows, variant=None):
         waiting_requests=columns[1],
         kv_usage_ratio=columns[2],
         kv_capacity_tokens=columns[3],
+        first_token_rate_rps=np.full(len(rows), NAN),
+        output_rate_tps=np.full(len(rows), NAN),
     )
 
 
