@@ -37,6 +37,7 @@ EVERYBODY = (
     *REFEREES,
     "static",
     "melange",
+    "keda-queue",
     "keda-slo",
     "keda-slo-mean",
     "keda-tokens",
@@ -108,7 +109,7 @@ def _best(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 
 def _of(scenario: str) -> tuple[str, ...]:
-    return (*EVERYWHERE, "wva-keda") if scenario == FROM_ZERO else EVERYWHERE
+    return (*EVERYWHERE, "wva-keda", "keda-queue") if scenario == FROM_ZERO else EVERYWHERE
 
 
 def _each(scenario: str, policies: Sequence[str], seeds: Sequence[int]) -> Iterator[Cell]:

@@ -1,12 +1,13 @@
 """WVA as a policy of a replay: its own decision code, behind stock HPA or KEDA.
 
 Every tick reads the pods, decides, and publishes; HPA asks for `wva_desired_replicas` every
-sync period and obeys our manifests' behavior. With KEDA the same HPA exists, and a variant
-at zero is woken the moment that a decision says so.
+sync period and obeys our manifests' behavior. With KEDA (a ScaledObject as our manifests have
+it) the same HPA exists between one and the maximum; a variant at zero is woken the moment that a
+decision says so, and put to sleep once none has said otherwise for the cooldown.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +27,9 @@ from adapter.records import (
 from simulator.hpa import Behavior
 from simulator.hpa_spec import Policy as HpaPolicy
 from simulator.hpa_spec import ScalingRules
+from simulator.keda import Fallback, ScaledObject
 from simulator.policies.hpa_loop import SYNC_S, HpaLoop, hpa_specs
+from simulator.policies.keda_loop import KedaLoop
 from simulator.policies.timetable import Timetable
 from simulator.world import World
 
@@ -43,6 +46,10 @@ NO_REPORT = TickReport(collect_s=0.0, decide_s=0.0, encode_s=0.0)
 OUR_BEHAVIOR = Behavior(
     scale_up=ScalingRules(policies=(HpaPolicy("Pods", 1000, 15.0),), tolerance=0.0),
     scale_down=ScalingRules(policies=(HpaPolicy("Percent", 20, 60.0),), tolerance=0.0),
+)
+# As in manifests/examples/scaled-object-push.yaml.
+OUR_OBJECT = ScaledObject(
+    polling_s=5.0, cooldown_s=300.0, fallback=Fallback(behavior="currentReplicasIfHigher")
 )
 
 
@@ -125,15 +132,13 @@ def wva_policy(
     keda: bool = False,
     heard: Callable[[float, Publication], None] | None = None,
 ) -> Timetable:
-    """Return WVA with its loop, its HPA, and KEDA's activation if `keda`.
+    """Return WVA with its loop, and its HPA or, if `keda`, a ScaledObject for every variant.
 
     `heard` is told of every publication, and when it was made.
     """
     adapter = Adapter.of(settings, world)
-    loop = HpaLoop(
-        specs=hpa_specs(world, OUR_BEHAVIOR, zero=True),
-        signal=lambda now: adapter.desired(now.now_s),
-    )
+    objects = [replace(OUR_OBJECT, min_replicas=spec.min_replicas) for spec in world.variants]
+    scaled = KedaLoop(objects, lambda now: adapter.desired(now.now_s))
     timetable = Timetable()
 
     def tick(now: World) -> None:
@@ -141,16 +146,14 @@ def wva_policy(
         if heard is not None:
             heard(now.now_s, publication)
         if keda:
-            _activate(now, adapter)
+            scaled.push(now)
 
     timetable.every(1e18, tick)
     timetable.every(settings.interval_s, tick, first_s=SECOND_TICK_S)
-    timetable.every(SYNC_S, loop.sync, first_s=SYNC_S)
+    if keda:
+        scaled.on(timetable, world, OUR_BEHAVIOR)
+    else:
+        specs = hpa_specs(world, OUR_BEHAVIOR, zero=True)
+        loop = HpaLoop(specs=specs, signal=lambda now: adapter.desired(now.now_s))
+        timetable.every(SYNC_S, loop.sync, first_s=SYNC_S)
     return timetable
-
-
-def _activate(world: World, adapter: Adapter) -> None:
-    """Wake variants at zero that the decision wants: KEDA's push needs no sync period."""
-    for row, value in enumerate(adapter.desired(world.now_s)):
-        if int(world.wanted[row]) == 0 and value is not None and value > 0.0:
-            world.scale(row, 1)

@@ -8,6 +8,7 @@ from ..closed_loop import PolicyFactory
 from .clairvoyant import Clairvoyant
 from .dynamo import dynamo_planner
 from .hpa_signals import HpaSettings, hpa_on_engines
+from .keda_queue import QueueSettings, keda_queue
 from .keda_slo import SloLoopSettings, keda_slo
 from .keda_tokens import TokenLoopSettings, keda_tokens
 from .knative import KnativeSettings, knative
@@ -57,6 +58,10 @@ BASELINES: Mapping[str, Baseline] = {
     "keda-slo": Baseline("llm-d's SLO-aware KEDA loop", _slo(SloLoopSettings())),
     "keda-slo-mean": Baseline(
         "the same on means instead of percentiles", _slo(SloLoopSettings(mean_signal=True))
+    ),
+    "keda-queue": Baseline(
+        "KEDA on 5 waiting requests, from and to zero",
+        partial(keda_queue, settings=QueueSettings()),
     ),
     "keda-tokens": Baseline("llm-d's token-aware KEDA loop", _tokens(TokenLoopSettings())),
     "dynamo": Baseline("the law of Dynamo's planner", dynamo_planner),
