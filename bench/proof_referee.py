@@ -1,7 +1,9 @@
 """The part of docs/proof.md that says how far the engine is from an independent simulator."""
 
 import json
+from typing import Any
 
+from . import referee_loop
 from .referee import BOUNDS, POINTS, RESULTS, engine_sha256
 
 __all__ = ["render_referee"]
@@ -19,8 +21,59 @@ python -m bench.referee
 """
 
 
+LOOP_ABOUT = """
+## The public ramp, served by others
+
+The same requests and timing law; the engines, their router (round robin) and their start-up are
+ai-dynamo's. Each policy reads those engines and is obeyed by them: ours with its own decision code
+behind the same HPA. One seed.
+
+```sh
+python -m bench.referee_loop
+```
+"""
+
+
 def render_referee() -> str:
-    """Return the section; without results of today's engine, that there are none."""
+    """Return the sections; without results of today's code, that there are none."""
+    return _engines() + _loop()
+
+
+def _loop() -> str:
+    rows = [
+        (
+            "| policy | attained there | here | difference, points | replicas there | here "
+            "| TTFT p95 there, s | here | ITL p95 there, ms | here |"
+        ),
+        "| --- " + "| ---: " * 9 + "|",
+    ]
+    found = _closed()
+    if not found:
+        return f"{LOOP_ABOUT}\nNo run with today's code yet.\n"
+    for name, (there, here) in found.items():
+        gap = 100.0 * (here["attainment"] - there["attainment"])
+        rows.append(
+            f"| {name} | {there['attainment']:.1%} | {here['attainment']:.1%} | {gap:+.1f} | "
+            f"{there['replicas_mean']:.2f} | {here['replicas_mean']:.2f} | "
+            f"{there['ttft_p95_s']:.2f} | {here['ttft_p95_s']:.2f} | "
+            f"{1e3 * there['itl_p95_s']:.0f} | {1e3 * here['itl_p95_s']:.0f} |"
+        )
+    return "\n".join([LOOP_ABOUT, *rows]) + "\n"
+
+
+def _closed() -> dict[str, tuple[dict[str, float], dict[str, float]]]:
+    """Return each policy's figures there and here, where its code is today's."""
+    if not referee_loop.RESULTS.exists():
+        return {}
+    kept: dict[str, Any] = json.loads(referee_loop.RESULTS.read_text(encoding="utf-8"))
+    return {
+        name: (kept[name]["there"], kept[name]["here"])
+        for name in referee_loop.POLICIES
+        if name in kept and kept[name]["code_sha256"] == referee_loop.code_sha256(name)
+    }
+
+
+def _engines() -> str:
     errors = _errors()
     if not errors:
         return f"{ABOUT}\nNo comparison with today's engine yet.\n"
