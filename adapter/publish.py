@@ -197,6 +197,7 @@ def _details(
         "predicted.share_rps": plan.share_rps,
         "predicted.utilization_ratio": plan.utilization_ratio,
         "predicted.withstood_error_ratio": _finite(plan.withstood_error_ratio),
+        "predicted.profile_ratio": plan.profile_ratio,
         "predicted.ttft_mean_s": plan.ttft_mean_s,
         "predicted.ttft_s": plan.ttft_s,
         "predicted.itl_mean_s": plan.itl_mean_s,

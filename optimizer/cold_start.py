@@ -18,6 +18,9 @@ __all__ = ["ColdStartState", "cold_start_s", "observe_starts"]
 STARTS = 8
 # Share of them that took no longer than what is planned with.
 QUANTILE = 0.9
+# ... where that is declared, by starts that took longer: at least half of them, and no more
+# than so many times as long, since one that found no node took what others didn't.
+USUAL, LARGEST_RATIO = 0.5, 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,10 +114,21 @@ def observe_starts(
 def cold_start_s(
     state: ColdStartState, declared_s: FloatArray, *, default_s: float | FloatArray
 ) -> FloatArray:
-    """Return the time to plan a start with: declared, else learned, else the default. [s]"""
-    ordered = np.sort(state.took_s, axis=1)  # NaN last
-    number = np.isfinite(ordered).sum(axis=1)
-    place = np.ceil(QUANTILE * number).astype(np.int64) - 1
-    learned = ordered[np.arange(len(ordered)), np.maximum(place, 0)]
-    known = np.where(np.isfinite(declared_s), declared_s, learned)
+    """Return the time to plan a start with. [s]
+
+    What is declared, or what most starts took, if that is longer: who declares too little
+    looks too short ahead, and gives back too soon what takes long to have again. Where nothing
+    is declared, what all but the slowest took, else the default.
+    """
+    learned = _quantile_s(state.took_s, QUANTILE)
+    usual = np.minimum(_quantile_s(state.took_s, USUAL), LARGEST_RATIO * declared_s)
+    known = np.where(np.isfinite(declared_s), np.fmax(declared_s, usual), learned)
     return np.where(np.isfinite(known), known, default_s)
+
+
+def _quantile_s(took_s: FloatArray, quantile: float) -> FloatArray:
+    """Return a quantile of each row's starts; NaN where none ended."""
+    ordered = np.sort(took_s, axis=1)  # NaN last
+    number = np.isfinite(ordered).sum(axis=1)
+    place = np.ceil(quantile * number).astype(np.int64) - 1
+    return np.asarray(ordered[np.arange(len(ordered)), np.maximum(place, 0)])

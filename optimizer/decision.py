@@ -11,6 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from .cold_start import ColdStartState
+from .correction import CorrectionState
 from .domain import (
     BoolArray,
     EngineLimits,
@@ -139,6 +140,8 @@ class PlanState:
         The last plan's counts.
     estimator : EstimatorState
         What profiles were learned from.
+    correction : CorrectionState
+        How far given profiles are off.
     forecast : ForecastState
         What demand is forecast from.
     starts : ColdStartState
@@ -160,6 +163,7 @@ class PlanState:
     variant_names: tuple[str, ...]
     desired: IntArray
     estimator: EstimatorState
+    correction: CorrectionState = field(default_factory=CorrectionState.empty)
     forecast: ForecastState = field(default_factory=ForecastState.empty)
     starts: ColdStartState = field(default_factory=ColdStartState.empty)
     rises: RiseState = field(default_factory=RiseState.empty)
@@ -246,6 +250,7 @@ class Plan:
     slo_feasible: BoolArray
     memory_bound: BoolArray
     trust: IntArray  # of the profiles that were used
+    profile_ratio: FloatArray  # of their times and the given ones; 1: as given, or learned
     traffic_ratio: FloatArray
     cold_start_s: FloatArray  # planned with
     level_rps: FloatArray  # of the variant's model: the steady rate now

@@ -1,9 +1,10 @@
-"""Profiles that the decision uses: given ones as they are, the rest learned from a seed."""
+"""Profiles that the decision uses: given ones but for a factor, the rest learned from a seed."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from .correction import CorrectionState, corrected
 from .decision import PlanRequest
 from .domain import FloatArray, ServiceProfiles, Trust
 from .estimation import EstimatorSettings, learned, update
@@ -12,8 +13,10 @@ from .estimator_state import EstimatorState
 __all__ = ["with_learned_profiles"]
 
 
-def with_learned_profiles(request: PlanRequest) -> tuple[PlanRequest, EstimatorState]:
-    """Return the request with the profiles in force, and the estimator's next state.
+def with_learned_profiles(
+    request: PlanRequest,
+) -> tuple[PlanRequest, EstimatorState, CorrectionState]:
+    """Return the request with the profiles in force, and what they are learned from next.
 
     Parameters
     ----------
@@ -24,12 +27,23 @@ def with_learned_profiles(request: PlanRequest) -> tuple[PlanRequest, EstimatorS
     -------
     PlanRequest
         `profiles` and `variants.trust` are those to decide with.
-    EstimatorState
-        Knows this request's observations.
+    EstimatorState, CorrectionState
+        Know this request's observations.
     """
     if not request.policy.profile_learning:
-        return request, request.state.estimator
+        names = request.variant_names
+        return request, request.state.estimator, CorrectionState.empty(names)
     given = request.variants.trust == Trust.GIVEN
+    kept, correction = corrected(
+        request.state.correction,
+        request.profiles,
+        names=request.variant_names,
+        given=given,
+        observations=request.observations,
+        workloads=request.workloads,
+        now_s=request.now_s,
+        window_s=request.policy.observation_window_s,
+    )
     estimator = update(
         request.state.estimator,
         names=request.variant_names,
@@ -46,13 +60,13 @@ def with_learned_profiles(request: PlanRequest) -> tuple[PlanRequest, EstimatorS
     found = learned(estimator, request.profiles)
     profiles = ServiceProfiles(
         **{
-            name: _chosen(given, getattr(request.profiles, name), getattr(found.profiles, name))
+            name: _chosen(given, getattr(kept, name), getattr(found.profiles, name))
             for name in ServiceProfiles.__dataclass_fields__
         }
     )
     trust = np.where(given, np.int64(Trust.GIVEN), found.trust)
     variants = replace(request.variants, trust=trust)
-    return replace(request, profiles=profiles, variants=variants), estimator
+    return replace(request, profiles=profiles, variants=variants), estimator, correction
 
 
 def _chosen(given: FloatArray, declared: FloatArray, found: FloatArray) -> FloatArray:

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from .ahead import Ahead, look_ahead
+from .correction import CorrectionState
 from .counts import bounds_in_force, wanted
 from .decision import Plan, PlanRequest, PlanState
-from .domain import FloatArray, IntArray
+from .domain import FloatArray, IntArray, Trust
 from .estimator_state import EstimatorState
 from .learning import with_learned_profiles
 from .need import Capacity, Need, replica_capacity, required, sized, with_energy_priced
@@ -70,7 +71,7 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
 
 
 def _plan_ordered(request: PlanRequest) -> Plan:
-    request, estimator = with_learned_profiles(request)
+    request, estimator, correction = with_learned_profiles(request)
     request = in_roles(apart(request))
     router = routed(request)
     ahead = look_ahead(request)
@@ -104,6 +105,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         why=why,
         sizes=sizes,
         estimator=estimator,
+        correction=correction,
     )
 
 
@@ -135,6 +137,7 @@ def _told(
     why: IntArray,
     sizes: Recalled[Sizing],
     estimator: EstimatorState,
+    correction: CorrectionState,
 ) -> Plan:
     """Return the plan with what it comes to, and what is handed on."""
     desired, model, seen = rationed.settled.desired, request.variants.model, ahead.outlook
@@ -161,6 +164,9 @@ def _told(
         slo_feasible=capacity.slo_feasible,
         memory_bound=capacity.memory_bound,
         trust=request.variants.trust,
+        profile_ratio=np.where(
+            request.variants.trust == Trust.GIVEN, np.exp(correction.applied), 1.0
+        ),
         traffic_ratio=traffic_ratio(request, share_rps),
         cold_start_s=ahead.cold_start_s,
         level_rps=seen.level_rps[model],
@@ -173,7 +179,9 @@ def _told(
         scarcity_price_per_hour=rationed.price_per_hour,
         method=rationed.method,
         gap_ratio=np.where(rationed.scarce, rationed.gap_ratio, 0.0),
-        state=_state(request, need, ahead, router, desired, estimator),
+        state=_state(
+            request, need, ahead, router, desired, estimator=estimator, correction=correction
+        ),
         recall=Recall(
             sizing=sizes,
             prediction=predictions,
@@ -200,7 +208,9 @@ def _state(
     ahead: Ahead,
     router: Routed,
     desired: IntArray,
+    *,
     estimator: EstimatorState,
+    correction: CorrectionState,
 ) -> PlanState:
     return PlanState(
         model_names=request.model_names,
@@ -212,6 +222,7 @@ def _state(
         variant_names=request.variant_names,
         desired=desired,
         estimator=estimator,
+        correction=correction,
         forecast=ahead.forecast,
         starts=ahead.starts,
         rises=ahead.rises,

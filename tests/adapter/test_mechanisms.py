@@ -116,6 +116,6 @@ def test_a_profile_that_nobody_gave_stays_presumed_where_none_is_learned(off, pr
         state=replace(request.state, estimator=run(2 * MANY_SHAPES)),
         policy=policy_of(catalog(off)),
     )
-    decided, estimator = with_learned_profiles(request)
+    decided, estimator, _ = with_learned_profiles(request)
     np.testing.assert_allclose(parameters_of(decided.profiles)[0], profile, rtol=0.01)
     assert estimator.names == ("v",), "what was learned before isn't forgotten"

@@ -46,8 +46,24 @@ def test_slow_starts_count_more_than_fast_ones():
     assert planned(seen(*looks)) == 200.0
 
 
-def test_what_is_declared_wins():
-    assert planned(seen((0, 1, 1), (5, 3, 1), (95, 3, 3)), declared=45.0) == 45.0
+@pytest.mark.parametrize(
+    ("declared_s", "planned_s"),
+    [
+        pytest.param(120.0, 120.0, id="what-is-declared-covers-what-was-seen"),
+        pytest.param(45.0, 90.0, id="starts-take-longer-than-declared"),
+        pytest.param(20.0, 60.0, id="no-more-than-three-times-as-long"),
+    ],
+)
+def test_a_declared_start_holds_until_most_take_longer(declared_s, planned_s):
+    took_90_s = seen((0, 1, 1), (5, 3, 1), (95, 3, 3))
+    assert planned(took_90_s, declared=declared_s) == planned_s
+
+
+def test_one_start_among_others_that_found_no_node_says_nothing():
+    usual = seen(
+        (0, 1, 1), (5, 2, 1), (50, 2, 2), (60, 3, 2), (105, 3, 3), (110, 4, 3), (410, 4, 4)
+    )
+    assert planned(usual, declared=40.0) == 45.0
 
 
 def test_starts_follow_names():
