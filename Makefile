@@ -31,13 +31,15 @@ run: .venv/.runtime ## emulated engines, the adapter and a stand-in for HPA; DUR
 test: .venv/.development ## all tests, on all cores; ARGS goes to pytest (-n 0: one process)
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-# The folder of a control plane's programs; without one they are built, once, with Go.
+# The folder of a control plane's programs; without one they are built, once, with Go. Scenarios
+# mostly wait: two control planes side by side take half of the time on two cores.
 KUBE_ASSETS ?=
+PLANES ?= 2
 .PHONY: e2e
 e2e: export KUBE_ASSETS := $(KUBE_ASSETS)
 e2e: .venv/.development ## scenarios on a real control plane; needs Go or KUBE_ASSETS=folder
 	@$(BIN)/python -m tests.end_to_end.control_plane.binaries
-	@$(BIN)/python -m pytest tests/end_to_end/control_plane $(ARGS)
+	@$(BIN)/python -m pytest -n $(PLANES) --dist loadfile tests/end_to_end/control_plane $(ARGS)
 
 # The folder of KEDA's programs and manifests; without one they are built, once, with Go.
 KEDA_ASSETS ?=

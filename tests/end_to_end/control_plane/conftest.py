@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,25 @@ from .kube_api import Kube, Kubectl
 from .outcomes import Outcome, table
 from .stage import World
 
-OUTCOMES = pytest.StashKey[list[Outcome]]()
+OUTCOMES = "outcomes"
 REPORT = pytest.StashKey[pytest.TestReport]()
 
 
+class Outcomes:
+    """What all scenarios came to, whichever process they ran in."""
+
+    def __init__(self) -> None:
+        self.rows: list[Outcome] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            found = (value for name, value in report.user_properties if name == OUTCOMES)
+            self.rows.extend(Outcome(**value) for value in found)  # type: ignore[arg-type]
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[OUTCOMES] = []
+    if not config.pluginmanager.has_plugin(OUTCOMES):
+        config.pluginmanager.register(Outcomes(), OUTCOMES)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,9 +46,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if config.stash[OUTCOMES]:
+    outcomes = config.pluginmanager.get_plugin(OUTCOMES)
+    if outcomes.rows:
         terminalreporter.section("scenarios on the real control plane")
-        for line in table(config.stash[OUTCOMES]):
+        for line in table(outcomes.rows):
             terminalreporter.write_line(line)
 
 
@@ -67,11 +82,11 @@ def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
     """The scenario's row in the table; its name is the test's."""
     name = request.node.name.removeprefix("test_").replace("_", " ")
     row = Outcome(name)
-    request.config.stash[OUTCOMES].append(row)
     yield row
     row.time_s = time.monotonic() - row.started_s
     report = request.node.stash.get(REPORT, None)
     row.result = report.outcome if report is not None else "error"
+    request.node.user_properties.append((OUTCOMES, asdict(row)))
 
 
 @pytest.fixture(autouse=True)
