@@ -1,5 +1,7 @@
 """Programs that run beside the tests: started, watched, stopped by their own process id."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -10,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 __all__ = ["Daemon", "DaemonError", "free_port", "wait_until"]
+
+# Processes side by side have ports of their own, below those that outgoing connections get.
+_PORTS = itertools.cycle(range(first := 12_000 + os.getpid() % 100 * 200, first + 200))
 
 
 class DaemonError(Exception):
@@ -110,8 +115,12 @@ def _bound_to_us() -> list[str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.create_server((host, 0)) as listening:
-        return int(listening.getsockname()[1])
+    """Return a port that nobody listens on, and that no outgoing connection takes meanwhile."""
+    for _ in range(200):
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            return port
+    raise DaemonError(f"none of 200 ports of {host} is free")
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float, what: str) -> None:

@@ -62,7 +62,9 @@ async def test_a_declared_variant_follows_its_load(world: World, outcome: Outcom
     chat = variant("chat", namespace=new_namespace())
     models = {"m": {"service_class": "chat", "profiles": {"H100": PROFILE}}}
     settings = undeclared(chat.namespace, models=models)
-    async with staged(world, [chat], settings=settings) as stage:
+    async with staged(world, [chat], settings=settings, reads=False) as stage:
+        await stage.adapter.start()
+        await stage.adapter.ready()
         await annotate(stage, **{"wva.llm-d.ai/accelerator": "H100"})
         await stage.replicas("chat", 1)
         await stage.decision("chat", 1, within_s=60)
@@ -72,6 +74,7 @@ async def test_a_declared_variant_follows_its_load(world: World, outcome: Outcom
         up = await stage.settled("chat", lambda count: count >= 3)
         await stage.replicas("chat", up)
         await stage.measure(outcome, after_s=changed_s, variant="chat")
+        assert outcome.failures == []
         # One adapter alone tells of it, too: nothing in its settings asks for a leader.
         events = f"/api/v1/namespaces/{stage.namespace}/events?fieldSelector=reason=ScaledUp"
         told = await eventually(

@@ -10,7 +10,7 @@ from .engines import variant
 from .kube_api import path_of
 from .objects import METRIC, fast_behavior, hpa
 from .outcomes import Outcome
-from .stage import World, enough_for, new_namespace, staged, steady
+from .stage import World, at_least_for, new_namespace, staged, steady
 from .test_outages import following, frozen
 
 # As WVA's own documentation has it: Percent and Pods policies, no tolerance, both labels.
@@ -131,7 +131,8 @@ async def test_the_default_sync_period_reacts_within_twenty_seconds(
             await stage.follow()
             await stage.replicas("chat", 1, within_s=60)
             changed_s = stage.engines.set_rate(24.0)
-            await stage.settled("chat", enough_for(24.0), within_s=90)
+            # What a first surge asked for is kept as long as a cold start may take.
+            await stage.settled("chat", at_least_for(24.0), within_s=90)
             await asyncio.sleep(plane.hpa_sync_s + 2)  # a decision counts that stood for a sync
             await stage.measure(outcome, after_s=changed_s, variant="chat")
             assert outcome.reaction_s is not None
