@@ -85,13 +85,13 @@ def cheapest_mix(
         If a bound is reversed or a number is negative or not finite.
     """
     _check(rate_rps, cost_per_hour, lowest, highest, demand_rps)
-    replicas = lowest.copy()
-    covered = np.ones(len(demand_rps), dtype=np.bool_)
-    usable = rate_rps > 0
-    residual = demand_rps - np.bincount(
-        model, weights=lowest * rate_rps, minlength=len(demand_rps)
-    ).astype(np.float64)
-    for rows, members in _groups(model[usable], np.flatnonzero(usable), len(demand_rps)):
+    replicas, models = lowest.copy(), len(demand_rps)
+    carried = np.bincount(model, weights=lowest * rate_rps, minlength=models)
+    residual = demand_rps - carried.astype(np.float64)
+    # Nothing to choose where the lowest counts carry it all, or nothing can be added.
+    usable = (rate_rps > 0) & (highest > lowest) & (residual > 0)[model]
+    covered = residual <= 0
+    for rows, members in _groups(model[usable], np.flatnonzero(usable), models):
         steps = _steps(members.shape[1])
         block = max(1, _BLOCK_CELLS // (len(steps) * members.shape[1]))
         for start in range(0, len(rows), block):
@@ -106,8 +106,6 @@ def cheapest_mix(
             )
             replicas[index] += extra
             covered[rows[part]] = fits
-    without_variant = np.bincount(model[usable], minlength=len(demand_rps)) == 0
-    covered[without_variant] = residual[without_variant] <= 0
     return Mix(replicas=replicas, covered=covered)
 
 

@@ -18,7 +18,7 @@ import highspy
 import numpy as np
 
 from .candidates import Candidates, nearest
-from .domain import FloatArray
+from .domain import FloatArray, IntArray
 from .lp_prices import solver
 
 __all__ = ["Choice", "Pricer", "choose"]
@@ -28,6 +28,8 @@ _ROUNDS = 30
 _ADDED_EACH = 3
 # The relaxed choice is as good as its bound within this part of it.
 _CLOSE = 1e-6
+# HiGHS's numbers of the simplex methods.
+_DUAL, _PRIMAL = 1, 4
 
 # Takes prices of resources, (R,), and limits per service, (S,); returns candidates whose priced
 # value is below, and what none of a service undercuts.
@@ -58,9 +60,17 @@ class Choice:
     bound: float
 
 
-def choose(first: Candidates, capacity: FloatArray, price: FloatArray, pricer: Pricer) -> Choice:
-    """Return the relaxed choice; among `first` there is a plan that fits."""
+def choose(
+    first: Candidates,
+    capacity: FloatArray,
+    price: FloatArray,
+    pricer: Pricer,
+    plan: IntArray | None = None,
+) -> Choice:
+    """Return the relaxed choice; among `first` there is a plan that fits, `plan` if given."""
     master = _Master(first, capacity)
+    if plan is not None:
+        master.begin_with(first.rows_of(plan))
     bound, at, least = -np.inf, price, np.full(len(first.members.variant), -np.inf)
     for _ in range(_ROUNDS):
         price, due, value = master.solve()
@@ -89,6 +99,8 @@ class _Master:
         self.candidates = first
         self._services = len(first.members.variant)
         self._highs = solver()
+        # Presolving takes longer than the few steps from one choice to the next.
+        self._highs.setOptionValue("presolve", "off")
         lp = highspy.HighsLp()
         lp.num_row_ = self._services + len(capacity)
         lp.row_lower_ = np.concatenate([np.ones(self._services), np.full(len(capacity), -np.inf)])
@@ -96,6 +108,23 @@ class _Master:
         lp.a_matrix_.start_ = np.zeros(1, dtype=np.int32)
         self._highs.passModel(lp)
         self._enter(first)
+
+    def begin_with(self, rows: IntArray) -> None:
+        """Start from a whole choice that fits, one candidate for each service.
+
+        Where little changed since the last plan that is a few steps from the answer. The basis
+        is feasible and its prices are wrong, which is what the primal simplex is for.
+        """
+        status = highspy.HighsBasisStatus
+        basis = highspy.HighsBasis()
+        columns = np.full(len(self.candidates.service), status.kLower)
+        columns[rows] = status.kBasic
+        basis.col_status = columns.tolist()
+        resources = self._highs.getNumRow() - self._services
+        basis.row_status = [status.kLower] * self._services + [status.kBasic] * resources
+        basis.valid = True
+        self._highs.setBasis(basis)
+        self._highs.setOptionValue("simplex_strategy", _PRIMAL)
 
     def add(self, more: Candidates) -> None:
         """Let candidates in."""
@@ -113,6 +142,11 @@ class _Master:
     def solve(self) -> tuple[FloatArray, FloatArray, float]:
         """Return prices of resources, what each service is charged, and the value."""
         self._highs.run()
+        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            # Lost on the way from where it began: once more, from nothing.
+            self._highs.clearSolver()
+            self._highs.setOptionValue("simplex_strategy", _DUAL)
+            self._highs.run()
         dual = np.asarray(self._highs.getSolution().row_dual)
         value = float(self._highs.getInfo().objective_function_value)
         return np.maximum(-dual[self._services :], 0.0), dual[: self._services], value

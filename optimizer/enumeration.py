@@ -159,13 +159,13 @@ class Pricing:
         left, spent = self.need, self.base
         counts = np.zeros(self.low.shape, dtype=np.int64)
         for level in range(self.low.shape[1]):
-            count, outside = self._window(level, rows, left)
+            top = self._top(level, rows, left)
+            count, outside = self._window(level, rows, left, top)
             after = left[:, None] - self.rate[rows, level, None] * count
             cost = spent[:, None] + self._price(level, count, rows)
             bound = cost + self._rest(level + 1, rows, after)
             for column, cut in zip((0, -1), outside, strict=True):
                 np.minimum.at(least, rows[cut], bound[cut, column])
-            top = self._top(level, rows, left)
             open_ = (count <= top[:, None]) & (bound <= limit[rows, None] * (1 + SLACK) + SLACK)
             branch, place = np.nonzero(open_)
             if len(branch) > _MOST_OPEN:
@@ -183,6 +183,8 @@ class Pricing:
 
     def _rest(self, level: int, rows: IntArray, left: FloatArray) -> FloatArray:
         """Return what carrying what is `left`, (F, N), costs at least."""
+        if level == self.rate.shape[1]:
+            return np.asarray(self.lost[rows, None] * np.maximum(left, 0.0))
         slope, height = self._lines(level)
         result = np.full(left.shape, -np.inf)
         for line in range(slope.shape[1]):
@@ -200,10 +202,9 @@ class Pricing:
         return np.asarray(np.minimum(room, np.maximum(np.maximum(enough, 0.0), gifts)))
 
     def _window(
-        self, level: int, rows: IntArray, left: FloatArray
+        self, level: int, rows: IntArray, left: FloatArray, top: FloatArray
     ) -> tuple[FloatArray, tuple[BoolArray, BoolArray]]:
         """Return counts to look at, (F, N), and where there are more below, and above."""
-        top = self._top(level, rows, left)
         width = int(min(_WIDTH, top.max(initial=0.0) + 1))
         rate = self.rate[rows, level]
         with np.errstate(divide="ignore", invalid="ignore"):

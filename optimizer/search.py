@@ -110,7 +110,8 @@ def searched(
         point, price, bound = linear.counts, linear.price, linear.bound
     pricer = _pricer(members, penalty, point, known)
     first, _ = pricer(price, np.full(len(penalty), np.inf))
-    chosen = choose(first, problem.capacity, price, pricer)
+    begin = None if problem.single else known[-1]
+    chosen = choose(first, problem.capacity, price, pricer, begin)
     best = _rounded(problem, penalty, chosen, known)
     best = _finished(problem, penalty, chosen, best, pricer, limits)
     return replace(best, bound=max(bound, chosen.bound) if exactly else bound)
@@ -163,6 +164,8 @@ def _rounded(problem: Problem, penalty: FloatArray, chosen: Choice, known: list[
     )
     for plan in known:
         best = _better(problem, penalty, best, plan, Method.LAST_PLAN)
+    if len(known) == 1 or np.array_equal(known[-1], problem.lowest):
+        return best  # nothing is there yet
     fuller = filled(problem, penalty, known[-1])
     return _better(problem, penalty, best, fuller, Method.SEARCH)
 

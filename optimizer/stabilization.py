@@ -159,8 +159,10 @@ def settle(
     target_rps = np.maximum(peak_rps, need_rps) * (1.0 + policy.down_hysteresis_ratio)
     kept = np.where(variants.partial | variants.blind, here, here - removable)
     floor = np.maximum(lowest, kept)
-    shrunk = mix(lowest=floor, highest=here, demand_rps=target_rps)
-    swapped = mix(lowest=floor, highest=highest, demand_rps=target_rps)
+    # Only of who isn't short: the others grow.
+    asked_rps = np.where(short, 0.0, target_rps)
+    shrunk = mix(lowest=floor, highest=here, demand_rps=asked_rps)
+    swapped = mix(lowest=floor, highest=highest, demand_rps=asked_rps)
     stays = np.where(shrunk.covered[model], shrunk.replicas, here)
     spend_stay, spend_swap = (_total(model, n * cost, need_rps) for n in (stays, swapped.replicas))
     swap = swapped.covered & (spend_swap < spend_stay * (1.0 - policy.change_price_ratio))
