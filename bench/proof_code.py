@@ -5,6 +5,7 @@ layout: a change of the docs, of a server or of another policy leaves results va
 """
 
 import ast
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -50,7 +51,8 @@ def _code_sha256(roots: tuple[str, ...]) -> str:
 def closure(roots: Iterable[str]) -> set[str]:
     """Return the project's modules that these import, themselves included.
 
-    Of a package that hands on names of its parts, only those parts count.
+    Of a package that hands on names of its parts, only those parts count; names of arrays' types
+    don't.
     """
     found: set[str] = set()
     waiting = list(roots)
@@ -70,7 +72,8 @@ def _imported(name: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
             if base.partition(".")[0] in PACKAGES:
-                yield from (_origin(base, alias.name) for alias in node.names)
+                origins = ((_origin(base, alias.name), alias.name) for alias in node.names)
+                yield from (origin for origin, alias in origins if not _is_alias(origin, alias))
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
@@ -89,6 +92,17 @@ def _origin(base: str, name: str) -> str:
         if isinstance(node, ast.ImportFrom) and name in {a.asname or a.name for a in node.names}:
             return _origin(_absolute(node, base), name)
     return base
+
+
+@cache
+def _is_alias(module: str, name: str) -> bool:
+    """Return whether a module's name is another name of an array's type."""
+    return any(
+        isinstance(node, ast.Assign)
+        and [ast.unparse(target) for target in node.targets] == [name]
+        and ast.unparse(node.value).startswith("NDArray[")
+        for node in _tree(module).body
+    )
 
 
 def _is_ours(name: str) -> bool:
@@ -110,6 +124,7 @@ def stripped(tree: ast.Module) -> ast.Module:
 
     What a scenario's fields may hold shows in the scenario's own values.
     """
+    tree = copy.deepcopy(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant(None)

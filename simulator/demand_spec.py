@@ -1,34 +1,12 @@
 """The part of a scenario file that says who asks for what, and what they were promised."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from .section import NonNegative, Positive, Ratio, Section
 
-__all__ = [
-    "ROUTERS",
-    "ClientSpec",
-    "LengthSpec",
-    "ModelSpec",
-    "PhaseSpec",
-    "RateSpec",
-    "WorkloadSpec",
-]
-
-# Routers that can be simulated, and the law that each follows, by the name that settings have
-# for it. In turn or at random, each replica gets as many; by load or by memory, who has least.
-ROUTERS: Mapping[str, str] = MappingProxyType(
-    {
-        "round_robin": "equal_per_replica",
-        "equal_per_replica": "equal_per_replica",
-        "least_loaded": "least_loaded",
-        "weighted": "weighted",
-        "kv_aware": "least_loaded",
-    }
-)
+__all__ = ["ClientSpec", "LengthSpec", "ModelSpec", "PhaseSpec", "RateSpec", "WorkloadSpec"]
 
 
 class LengthSpec(Section):
@@ -142,8 +120,3 @@ class ModelSpec(Section):
     )
     max_in_flight_per_replica: Annotated[int, Field(ge=1)] | None = None
     workload: WorkloadSpec
-
-    @property
-    def routing_law(self) -> str:
-        """Return the law of its router, by the name that settings have for it."""
-        return ROUTERS[self.routing]

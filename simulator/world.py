@@ -18,7 +18,7 @@ from optimizer.errors import InvalidInputError
 
 from .clients import Clients
 from .demand import Demand, draw_demand
-from .demand_spec import ROUTERS, ModelSpec
+from .demand_spec import ModelSpec
 from .deployments import Deployments
 from .history import Action, Sample, Usage
 from .incidents import Incidents
@@ -28,7 +28,12 @@ from .service import Service
 
 __all__ = ["World"]
 
-LAWS = {name: number for number, name in enumerate(ROUTERS)}  # as serving_kernel numbers them
+LAWS = {
+    name: law
+    for law, name in enumerate(
+        ("round_robin", "equal_per_replica", "least_loaded", "weighted", "kv_aware")
+    )
+}
 # Services are looked at this often while nothing else happens.
 STEP_S = 5.0
 # ... and this often while a gateway waits for room, or clients wait for answers.

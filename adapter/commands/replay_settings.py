@@ -9,6 +9,7 @@ from typing import Any
 
 from adapter.config import Settings
 from simulator.cluster_spec import ProfileSpec, VariantSpec
+from simulator.routers import ROUTERS
 from simulator.scenario import Scenario
 
 __all__ = ["replay_settings"]
@@ -58,7 +59,7 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
             "models": {
                 model.name: {
                     "service_class": model.name,
-                    "routing": model.routing_law,
+                    "routing": ROUTERS[model.routing],
                     "profiles": {
                         variant.accelerator: _profile(variant.profile, profile_factor)
                         for variant in scenario.variants
@@ -86,8 +87,8 @@ def replay_settings(scenario: Scenario, *, profile_factor: float = 1.0) -> Setti
 
 def _weight(scenario: Scenario, variant: VariantSpec) -> float | None:
     """Return the weight that the router has for a replica, where it goes by weights."""
-    law = {model.name: model.routing_law for model in scenario.models}[variant.model]
-    return variant.routing_weight if law == "weighted" else None
+    router = {model.name: model.routing for model in scenario.models}[variant.model]
+    return variant.routing_weight if ROUTERS[router] == "weighted" else None
 
 
 def _count(scenario: Scenario, accelerator: str) -> int | None:

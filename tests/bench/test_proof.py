@@ -127,6 +127,13 @@ def test_a_baselines_hash_is_of_its_own_law_and_settings(one, other, same):
     assert (one == other) is same
 
 
+def test_names_of_array_types_and_of_routing_laws_are_no_dependency():
+    peers = closure((*RUN, "simulator.policies.hpa_signals"))
+    assert "simulator.world" in peers
+    assert not {"optimizer.domain", "simulator.routers"} & peers
+    assert "optimizer.domain" in closure(["simulator.policies.upstream_wva"]), "it makes tables"
+
+
 def test_annotations_and_docstrings_leave_results_valid():
     said = 'def f(x: int) -> int:\n    """A."""\n    y: float = x\n    return y\n'
     bare = "def f(x):\n    pass\n    y: str = x\n    return y\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from adapter.accelerators import assume
 from adapter.config import Accelerator, Profile, ServiceClass, Settings, Slo, Variant
-from simulator.demand_spec import ROUTERS
+from simulator.routers import ROUTERS
 
 from .names import VariantName
 

@@ -7,8 +7,8 @@ import yaml
 from adapter.cli import main
 from adapter.commands.replay_runs import Strain, known_policies
 from adapter.commands.replay_settings import replay_settings
-from simulator.demand_spec import ROUTERS
 from simulator.policies.table import BASELINES
+from simulator.routers import ROUTERS
 from simulator.scenario import shipped_scenarios
 from simulator.world import World
 
