@@ -54,6 +54,7 @@ class _Trend:
 class _Planner:
     row: int
     capacity_rps: float
+    interval_s: float
     trend: _Trend = field(default_factory=_Trend)
     arrived: int = 0
     floor: int = 1
@@ -64,7 +65,7 @@ class _Planner:
         service = world.services[world.model_of[self.row]]
         came, self.arrived = service.arrived - self.arrived, service.arrived
         requests = max(self.trend.next_value(float(came)), 0.0)
-        needed = math.ceil(requests / FLOOR_S / self.capacity_rps)
+        needed = math.ceil(requests / self.interval_s / self.capacity_rps)
         self.floor = min(max(needed, spec.min_replicas, 1), spec.max_replicas)
         if int(world.wanted[self.row]) < self.floor:
             world.scale(self.row, self.floor)
@@ -104,12 +105,12 @@ class _Planner:
         return False
 
 
-def dynamo_planner(world: World) -> Timetable:
+def dynamo_planner(world: World, interval_s: float = FLOOR_S) -> Timetable:
     """Return one planner per variant; the rate is the model's over its variants' share."""
     timetable = Timetable()
     for row in range(len(world.variants)):
         siblings = sum(model == world.model_of[row] for model in world.model_of)
-        planner = _Planner(row, siblings * variant_capacity_rps(world.scenario, row))
-        timetable.every(FLOOR_S, planner.plan, first_s=FLOOR_S)
+        planner = _Planner(row, siblings * variant_capacity_rps(world.scenario, row), interval_s)
+        timetable.every(interval_s, planner.plan, first_s=interval_s)
         timetable.every(STEP_S, planner.step, first_s=STEP_S)
     return timetable

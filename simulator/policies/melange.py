@@ -21,14 +21,14 @@ class Melange:
 
     next_s = math.inf
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, slack: float = SLACK) -> None:
         counts = np.zeros(len(world.variants), dtype=np.int64)
         for fleet in fleets(world):
             rate = world.demand[fleet.model].rate_rps
             at_s = float(np.argmax(rate))
             carried = capacities_rps(world, fleet, at_s)
             counts[list(fleet.rows)] = cheapest_counts(
-                fleet, carried.tolist(), SLACK * float(rate.max())
+                fleet, carried.tolist(), slack * float(rate.max())
             )
         world.provision(counts.tolist())
 

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from optimizer.saturation import SaturationLimits
+from optimizer.saturation_tokens import TokenThresholds
+
 from ..closed_loop import PolicyFactory
 from .clairvoyant import Clairvoyant
 from .dynamo import dynamo_planner
@@ -109,6 +112,33 @@ GRIDS: Mapping[str, Mapping[str, PolicyFactory]] = {
         for tail in (0.4, 0.65)
         for kv in (0.6, 0.8)
         for down in (120.0, 300.0)
+    },
+    "keda-queue": {
+        f"queue {queue:g}, down {down:g} s": partial(
+            keda_queue, settings=QueueSettings(waiting=queue, down_window_s=down)
+        )
+        for queue in (1.0, 2.0)
+        for down in (120.0, 300.0)
+    },
+    "wva-v1": {
+        f"spare kv {kv:g}, spare queue {queue:g}": partial(
+            wva_v1, limits=SaturationLimits(spare_kv_ratio=kv, spare_queue_requests=queue)
+        )
+        for kv in (0.1, 0.2, 0.3, 0.4)
+        for queue in (3.0, 4.0)
+    },
+    "wva-v2": {
+        f"up {up:g}, down {down:g}": partial(
+            wva_v2, thresholds=TokenThresholds(scale_up_ratio=up, scale_down_ratio=down)
+        )
+        for up, down in ((0.5, 0.4), (0.6, 0.5), (0.7, 0.55), (0.85, 0.7), (0.95, 0.8))
+    },
+    "dynamo": {
+        f"interval {interval:g} s": partial(dynamo_planner, interval_s=interval)
+        for interval in (30.0, 60.0, 120.0, 180.0)
+    },
+    "melange": {
+        f"slack {slack:g}": partial(Melange, slack=slack) for slack in (0.8, 0.9, 1.0, 1.1, 1.25)
     },
     "knative": {
         f"down delay {delay:g} s": _knative(KnativeSettings(scale_down_delay_s=delay))

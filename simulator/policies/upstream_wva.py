@@ -9,16 +9,20 @@ down after 240 s, 10 pods per 150 s). `wva-v1` is the percentage law, `wva-v2` t
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from optimizer import FloatArray, IntArray, ReplicaTable, VariantTable
+from optimizer.saturation import DEFAULT_LIMITS, SaturationLimits
 from optimizer.saturation_paper import paper_targets
 from optimizer.saturation_tokens import (
+    DEFAULT_THRESHOLDS,
     CapacityHistory,
     Role,
     TokenReadings,
+    TokenThresholds,
     median_tokens,
     replica_capacity,
     slots_bound_tokens,
@@ -85,14 +89,14 @@ def _policy(world: World, law: Law) -> Timetable:
     return timetable
 
 
-def wva_v1(world: World) -> Timetable:
+def wva_v1(world: World, limits: SaturationLimits = DEFAULT_LIMITS) -> Timetable:
     """Return upstream WVA with its percentage-based analyzer."""
-    return _policy(world, _percentage_law)
+    return _policy(world, partial(_percentage_law, limits=limits))
 
 
-def wva_v2(world: World) -> Timetable:
+def wva_v2(world: World, thresholds: TokenThresholds = DEFAULT_THRESHOLDS) -> Timetable:
     """Return upstream WVA with its token-based analyzer."""
-    state = _TokenState(CapacityHistory.empty(len(world.variants)))
+    state = _TokenState(CapacityHistory.empty(len(world.variants)), thresholds)
     return _policy(world, state.law)
 
 
@@ -126,7 +130,12 @@ def variant_table(world: World) -> VariantTable:
 
 
 def _percentage_law(
-    world: World, scrapes: Scrapes, variants: VariantTable, previous: IntArray
+    world: World,
+    scrapes: Scrapes,
+    variants: VariantTable,
+    previous: IntArray,
+    *,
+    limits: SaturationLimits,
 ) -> IntArray:
     readings = list(scrapes.by_pod(world, PEAK_S))
     table = ReplicaTable(
@@ -139,12 +148,13 @@ def _percentage_law(
         output_rate_tps=np.full(len(readings), np.nan),
     )
     models = len(world.services)
-    return paper_targets(table, variants, models=models, previous=previous).replicas
+    return paper_targets(table, variants, models=models, previous=previous, limits=limits).replicas
 
 
 @dataclass(slots=True, eq=False)
 class _TokenState:
     history: CapacityHistory
+    thresholds: TokenThresholds
     prompt_tokens: float = 1.0
     output_tokens: float = 1.0
 
@@ -155,7 +165,7 @@ class _TokenState:
         readings = list(scrapes.by_pod(world, LENGTHS_S))
         variant = np.array([r[-1].variant for r in readings], dtype=np.int64)
         capacity, self.history = replica_capacity(
-            self._token_readings(world, readings, variant), self.history
+            self._token_readings(world, readings, variant), self.history, thresholds=self.thresholds
         )
         count = len(world.variants)
         each = median_tokens(capacity.capacity_tokens, variant, count)
@@ -174,6 +184,7 @@ class _TokenState:
                 variant, weights=capacity.demand_tokens, minlength=count
             ).astype(np.float64),
             queue_tokens=np.zeros(len(world.services)),
+            thresholds=self.thresholds,
         )
         return token_targets(signals, variants, capacity_tokens=each)
 
