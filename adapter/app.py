@@ -7,8 +7,9 @@ Owns the signals. Servers only read the store; the loop runs in a process of its
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,11 +76,12 @@ async def serve(
         keeper = StateKeeper(_stores(settings, cluster), clock, boot_id=boot_id(), leads=role.leads)
         await keeper.restore(store)
         tls = ServingTls(settings.api, state_dir=settings.state_dir, clock=clock)
-        background = [telemetry.follow(), tls.renew(), keeper.run(), _settle(store)]
+        background: list[Callable[[], Coroutine[None, None, object]]]
+        background = [telemetry.follow, tls.renew, keeper.run, partial(_settle, store)]
         if cluster is not None:
             await cluster.share_certificate(tls)
             telemetry.watch_api_service(cluster.foreign_api_service)
-            background += [cluster.run(tls), cluster.announce(store)]
+            background += [partial(cluster.run, tls), partial(cluster.announce, store)]
         guard, problem = await stack.enter_async_context(
             _guarded(settings, transport, clock, group, tls.trust_clients)
         )
@@ -99,7 +101,7 @@ async def serve(
         keda = KedaServer(settings.keda, store, served=telemetry.request_counter("keda"))
         telemetry.watch_streams(lambda: keda.scaler.open_streams)
 
-        tasks = [group.create_task(work) for work in background]
+        tasks = [group.create_task(work()) for work in background]
         servers = [group.create_task(api.serve()), group.create_task(health.serve())]
         if settings.keda.enabled:
             await keda.start()
@@ -119,18 +121,23 @@ async def serve(
             extra={"api": api.address[1], "health": health.address[1], "keda": keda.port},
         )
         await stop.wait()
-        readiness.drain()
-        logger.info("draining")
-        await asyncio.sleep(DRAIN_S)
-        await keda.stop(GRPC_GRACE_S)
-        # Whoever has a connection still asks over it until this process is gone.
-        await part
+        await _drained(readiness, keda, part)
         api.stop()
         health.stop()
         await asyncio.gather(*servers)
         for task in tasks:
             task.cancel()
     logger.info("stopped")
+
+
+async def _drained(readiness: Readiness, keda: KedaServer, part: asyncio.Task[None]) -> None:
+    """Turn new callers away, and wait until what is under way has ended."""
+    readiness.drain()
+    logger.info("draining")
+    await asyncio.sleep(DRAIN_S)
+    await keda.stop(GRPC_GRACE_S)
+    # Whoever has a connection still asks over it until this process is gone.
+    await part
 
 
 def _api(

@@ -132,7 +132,7 @@ async def adapter(folder: Path, url: str, **more) -> AsyncIterator[Adapter]:
         sys.executable, "-m", "adapter", "serve", "--settings", str(path), "--log-level", "error"
     )
     try:
-        for _ in range(200):
+        for _ in range(800):
             if (folder / "ca.crt").exists():
                 break
             await asyncio.sleep(0.05)
