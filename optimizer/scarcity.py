@@ -91,6 +91,31 @@ def allocate(
     """
     last = problem.kept if last is None else np.clip(last, problem.lowest, problem.highest)
     given = _Given(last=last, wanted=wanted, price=price, limits=limits or SolverLimits())
+    return _allocated(problem, given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Given:
+    """What is known beforehand: plans, prices, and how far to look."""
+
+    last: IntArray
+    wanted: IntArray | None
+    price: FloatArray | None
+    limits: SolverLimits
+    beneath: int = 0  # classes that were left out, below those that ask
+
+    def taken(self, variants: IntArray | BoolArray, price: FloatArray | None = None) -> "_Given":
+        """Return what is known of some variants, and another price."""
+        return replace(
+            self,
+            last=self.last[variants],
+            wanted=None if self.wanted is None else self.wanted[variants],
+            price=price,
+        )
+
+
+def _allocated(problem: Problem, given: _Given) -> Allocation:
+    """Return the best plan for those who ask, with the lower bounds of those who don't."""
     asking = problem.requests_rps > 0
     if asking.all() or not asking.any():
         return _by_parts(problem, given)
@@ -103,25 +128,6 @@ def allocate(
     return replace(
         found, counts=counts, unmet_ratio=problem.unmet(counts), method=method, scarce=scarce
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Given:
-    """What is known beforehand: plans, prices, and how far to look."""
-
-    last: IntArray
-    wanted: IntArray | None
-    price: FloatArray | None
-    limits: SolverLimits
-
-    def taken(self, variants: IntArray | BoolArray, price: FloatArray | None = None) -> "_Given":
-        """Return what is known of some variants, and another price."""
-        return _Given(
-            last=self.last[variants],
-            wanted=None if self.wanted is None else self.wanted[variants],
-            price=price,
-            limits=self.limits,
-        )
 
 
 def _by_parts(problem: Problem, given: _Given) -> Allocation:
@@ -156,11 +162,13 @@ def _by_parts(problem: Problem, given: _Given) -> Allocation:
     )
 
 
-def penalties(problem: Problem) -> FloatArray:
+def penalties(problem: Problem, beneath: int = 0) -> FloatArray:
     """Return what a wholly unmet service costs, shape (S,). [currency/h]
 
     Per request a class weighs more than the next by twice the range of what a request takes
-    of any resource, within what the solver's arithmetic bears.
+    of any resource, within what the solver's arithmetic bears. With classes left out `beneath`,
+    the others weigh what they would beside them: or a request would be given up for money that
+    isn't given up where somebody lower asks, too.
     """
     classes, row = np.unique(problem.priority, return_inverse=True)
     used = problem.rate_rps > 0
@@ -169,10 +177,10 @@ def penalties(problem: Problem) -> FloatArray:
         units = problem.uses.units / problem.rate_rps[problem.uses.variant]
     units = units[np.isfinite(units) & (units > 0)]
     step = 2.0 * float(units.max() / units.min()) if len(units) else _LEAST_STEP
-    widest = _LARGEST_SPREAD ** (1.0 / max(1, len(classes) - 1))
+    widest = _LARGEST_SPREAD ** (1.0 / max(1, len(classes) - 1 + beneath))
     step = float(np.clip(step, _LEAST_STEP, max(_LEAST_STEP, min(_LARGEST_STEP, widest))))
     dearest = max(float(each[used].max(initial=0.0)), 1e-3)
-    weight = _OVER_COST * dearest * step ** (len(classes) - 1.0 - row)
+    weight = _OVER_COST * dearest * step ** (len(classes) - 1.0 - row + beneath)
     return np.asarray(weight * problem.requests_rps)
 
 
@@ -183,7 +191,7 @@ def _solved(problem: Problem, given: _Given) -> Part:
     isn't the last is short in it, the classes down to the last but one are decided as if there
     were no other, so that what they get can't depend on it; the last gets what that leaves.
     """
-    penalty = penalties(problem)
+    penalty = penalties(problem, given.beneath)
     part = searched(problem, penalty, given.last, given.price, given.limits)
     classes = np.unique(problem.priority[problem.requests_rps > 0])
     if len(classes) < 2 or not _short(problem, part.counts, classes[-2]):
@@ -211,9 +219,8 @@ def _without_lower(problem: Problem, upper: BoolArray, part: Part, given: _Given
     first, known = problem.among(upper, problem.lowest), given.taken(mine)
     if len(problem.service) > given.limits.always:
         known = replace(known, last=part.counts[mine], price=part.price)
-    counts[mine] = allocate(
-        first, last=known.last, wanted=known.wanted, price=known.price, limits=known.limits
-    ).counts
+    known = replace(known, beneath=given.beneath + 1)
+    counts[mine] = _allocated(first, known).counts
     return counts
 
 
