@@ -16,6 +16,7 @@ from optimizer import (
     Law,
     ServiceProfiles,
     SloTargets,
+    SpotTable,
     Supply,
     Trust,
     seed_profiles,
@@ -52,6 +53,8 @@ class Catalog:
     paper_law: BoolArray
     routing_law: IntArray  # an optimizer.Law, of the variant's model
     routing_weight: FloatArray  # NaN: not declared
+    takes_over: IntArray  # row of the variant; -1: of none
+    spot: SpotTable
     active: BoolArray
     observed: BoolArray
     cold_start_s: FloatArray  # NaN: not declared
@@ -93,6 +96,9 @@ def build_catalog(settings: Settings) -> Catalog:
             "cost_source": tuple("assumed" if assumed else "settings" for _, assumed in costs),
             "mode": tuple(v.mode for v in declared),
             "analyzer": tuple(v.analyzer for v in declared),
+            "hold": tuple(v.hold or "" for v in declared),
+            "spot": tuple(f"survives {v.spot.survive} lost" if v.spot else "" for v in declared),
+            "takes_over": tuple(v.takes_over or "" for v in declared),
             "engine_arguments": engine.stated,
         },
         cost_per_hour=_floats([cost for cost, _ in costs]),
@@ -101,7 +107,9 @@ def build_catalog(settings: Settings) -> Catalog:
         min_replicas=_ints([v.min_replicas for v in declared]),
         max_replicas=_ints([v.max_replicas for v in declared]),
         paper_law=np.array([v.analyzer == "paper" for v in declared], dtype=np.bool_),
-        routing_law=_ints([Law[_model(settings, v.model).routing.upper()] for v in declared]),
+        routing_law=_ints([_law(settings, v) for v in declared]),
+        takes_over=_taken_over(declared),
+        spot=_spot(declared),
         routing_weight=_floats([_or_nan(v.routing_weight) for v in declared]),
         active=np.array([v.mode == "active" for v in declared], dtype=np.bool_),
         observed=np.array([v.mode == "observe" for v in declared], dtype=np.bool_),
@@ -134,6 +142,28 @@ def _or_nan(value: float | None) -> float:
 
 def _model(settings: Settings, name: str) -> Model:
     return settings.models.get(name) or Model()
+
+
+def _law(settings: Settings, variant: Variant) -> int:
+    """Return the law of a variant; what is held has requests of its own, whatever its model's."""
+    if variant.hold is not None:
+        return Law.SEPARATE
+    return Law[_model(settings, variant.model).routing.upper()]
+
+
+def _taken_over(declared: Sequence[Variant]) -> IntArray:
+    """Return the row of the variant that each takes over, -1 where it is none that there is."""
+    row = {variant.key: i for i, variant in enumerate(declared)}
+    return _ints([row.get((v.namespace, v.takes_over or ""), -1) for v in declared])
+
+
+def _spot(declared: Sequence[Variant]) -> SpotTable:
+    given = [variant.spot for variant in declared]
+    return SpotTable(
+        interruptions_per_hour=_floats([s.interruptions_per_hour if s else 0.0 for s in given]),
+        notice_s=_floats([s.notice_s if s else 0.0 for s in given]),
+        survive=_ints([s.survive if s else 0 for s in given]),
+    )
 
 
 def _class_of(settings: Settings, variant: Variant) -> ServiceClass:

@@ -66,7 +66,10 @@ def build_question(
         observations=Observations.none(len(catalog.variants)),
         policy=policy,
         supply=catalog.supply,
-        routing=RoutingTable.of(catalog.routing_law, weight=catalog.routing_weight),
+        spot=catalog.spot,
+        routing=RoutingTable.of(
+            catalog.routing_law, weight=catalog.routing_weight, takes_over=catalog.takes_over
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from .published import seed_profiles
 from .recall import Recall
 from .router import Basis, Law, RoutingTable
 from .supply import Supply, Uses
-from .tables import ModelTable, ReplicaTable, VariantTable
+from .tables import ModelTable, ReplicaTable, SpotTable, VariantTable
 
 __all__ = [
     "Basis",
@@ -48,6 +48,7 @@ __all__ = [
     "RoutingTable",
     "ServiceProfiles",
     "SloTargets",
+    "SpotTable",
     "Supply",
     "Trust",
     "Uses",

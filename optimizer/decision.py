@@ -29,7 +29,7 @@ from .recall import Recall
 from .rises import RiseState
 from .router import RouterState, RoutingTable
 from .supply import Supply
-from .tables import ModelTable, ReplicaTable, VariantTable
+from .tables import ModelTable, ReplicaTable, SpotTable, VariantTable
 
 __all__ = [
     "Binding",
@@ -220,6 +220,7 @@ class PlanRequest:
     now_unix_s: float = np.nan  # on the wall, for daily and weekly seasons
     supply: Supply | None = None  # None: nothing runs out, and nobody comes first
     routing: RoutingTable | None = None  # None: requests go where there is capacity
+    spot: SpotTable | None = None  # None: no replica is taken away
     recall: Recall = field(default_factory=Recall)  # of the last plan
     shown_cold_start_s: FloatArray | None = None
 

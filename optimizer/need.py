@@ -18,6 +18,7 @@ from .overload import Overload, overload
 from .recall import Recalled, inputs_of, recalled
 from .saturation import Headroom, Stock, headroom
 from .sizing import Sizing, SizingStatus, largest_arrival_rate
+from .spot import reserve_rps
 from .stabilization import DemandMemory, remember_demand
 from .tables import ModelTable
 
@@ -200,6 +201,8 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
     kept = np.fmax(np.nan_to_num(ahead.kept_rps), np.fmax(memory.lasting_rps, now))
     kept = np.where(idle & known, now, kept)
     now, kept = (_with_standby(models, value, model, rate) for value in (now, kept))
+    spare = np.where(now > TRICKLE_RPS, reserve_rps(request, rate, cold_start_s), 0.0)
+    now, kept = now + spare, kept + spare
     # Until as much has been seen as a replica is kept for, what is there stays.
     carried = np.bincount(model, weights=variants.current_replicas * rate, minlength=count)
     kept = np.where(ahead.watched | idle, kept, np.maximum(kept, carried))

@@ -25,6 +25,7 @@ from .robustness import withstood_ratio
 from .roles import in_roles, role_rows
 from .routing import Routed, apart, rates_at, routed
 from .sizing import Sizing
+from .spot import with_interruptions_priced
 from .tiers import rates_side_by_side
 
 __all__ = ["plan"]
@@ -66,7 +67,8 @@ def _reordered(request: PlanRequest, order: IntArray, place: IntArray) -> PlanRe
         slo=request.slo.take(order),
         observations=request.observations.take(order),
         supply=request.supply.reordered(place) if request.supply is not None else None,
-        routing=request.routing.take(order) if request.routing is not None else None,
+        routing=request.routing.reordered(order) if request.routing is not None else None,
+        spot=request.spot.take(order) if request.spot is not None else None,
     )
 
 
@@ -77,6 +79,7 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     ahead = look_ahead(request)
     sizing, sizes = sized(request, ahead)
     request = with_energy_priced(request, sizing)
+    request = with_interruptions_priced(request, ahead.cold_start_s)
     capacity = _side_by_side(request, router, replica_capacity(request, sizing), ahead)
     need = required(request, capacity, ahead)
     bounds = bounds_in_force(request, need)

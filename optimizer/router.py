@@ -6,7 +6,7 @@ differ in what must be bought, and readings tell them apart: per replica, either
 rates are even among a model's variants, or the requests in flight are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -50,22 +50,31 @@ class RoutingTable(Columns):
     Attributes
     ----------
     law : ndarray of int
-        The `Law` of the variant's model.
+        The `Law` of the variant's model; SEPARATE, too, of one that is kept out of moves.
     weight : ndarray
         Of one replica, as the router was told; NaN: it follows the traffic that plans assume.
     arriving_rps : ndarray
         At all replicas of the variant; NaN: not known. [requests/s]
     arriving_each_rps : ndarray
         At one replica that was there all the while; NaN: not known. [requests/s]
+    takes_over : ndarray of int
+        Row of the variant whose requests it is to serve soon; -1: of none.
     """
 
     law: IntArray
     weight: FloatArray
     arriving_rps: FloatArray
     arriving_each_rps: FloatArray
+    takes_over: IntArray
 
     @classmethod
-    def of(cls, law: IntArray, *, weight: FloatArray | None = None) -> "RoutingTable":
+    def of(
+        cls,
+        law: IntArray,
+        *,
+        weight: FloatArray | None = None,
+        takes_over: IntArray | None = None,
+    ) -> "RoutingTable":
         """Return the table of variants at which nothing was seen to arrive."""
         unknown = np.full(len(law), np.nan)
         return cls(
@@ -73,7 +82,16 @@ class RoutingTable(Columns):
             weight=unknown if weight is None else weight,
             arriving_rps=unknown,
             arriving_each_rps=unknown,
+            takes_over=np.full(len(law), -1) if takes_over is None else takes_over,
         )
+
+    def reordered(self, order: IntArray) -> "RoutingTable":
+        """Return the table in which row i is what row `order[i]` was."""
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        rows = self.take(order)
+        follows = np.where(rows.takes_over >= 0, place[rows.takes_over], -1)
+        return replace(rows, takes_over=follows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -113,29 +113,37 @@ def division(router: Routed, rate_rps: FloatArray, counts: IntArray) -> FloatArr
 def apart(request: PlanRequest) -> PlanRequest:
     """Return the request in which a variant that has its own requests is a model of its own.
 
-    Behind SEPARATE Services nothing moves from one variant to another, so each is decided
-    for what arrives at itself. What waits at a router waits for those that have no replica,
-    if there are any.
+    Behind SEPARATE Services nothing moves from one variant to another, so each is decided for
+    what arrives at itself; so is one that is kept out of moves, as a canary, and what arrives at
+    the others of its model is the rest. One that takes over is decided for what arrives at the
+    variant before it, on top of what it has already. What waits at a router waits for the rest,
+    or for those that have no replica, if there are any.
     """
     table = request.routing
-    if table is None or not (table.law == Law.SEPARATE).any():
+    if table is None:
         return request
-    model = request.variants.model
-    own = np.flatnonzero(table.law == Law.SEPARATE)
-    joined = np.setdiff1d(np.arange(len(request.model_names)), model[own])
-    origin = np.concatenate([joined, model[own]])
-    place = np.full(len(request.model_names), -1)
+    follows = table.takes_over >= 0
+    own = np.flatnonzero((table.law == Law.SEPARATE) | follows)
+    if len(own) == 0:
+        return request
+    model, count = request.variants.model, len(request.model_names)
+    alone = np.bincount(model[own], minlength=count) == np.bincount(model, minlength=count)
+    alone &= np.bincount(model[own], minlength=count) > 0
+    joined = np.flatnonzero(~alone)
+    origin, mine = np.concatenate([joined, model[own]]), slice(len(joined), None)
+    place = np.full(count, -1)
     place[joined] = np.arange(len(joined))
     row = place[model]
     row[own] = len(joined) + np.arange(len(own))
     models = request.models.take(origin)
-    mine = slice(len(joined), None)
     arriving, waiting = models.arrival_rate_rps.copy(), models.router_queue_requests.copy()
-    there = request.variants.current_replicas
-    arriving[mine] *= _own_part(model, own, _arriving(table, there, own))
-    absent = (there[own] == 0).astype(np.float64)
-    waits = np.where((np.bincount(model[own], weights=absent) > 0)[model[own]], absent, 1.0)
-    waiting[mine] *= _own_part(model, own, waits)
+    part = _parts(request, table)
+    taken = np.bincount(model[own], weights=np.nan_to_num(part[own]), minlength=count)
+    arriving[: len(joined)] *= np.clip(1.0 - taken[joined], 0.0, 1.0)
+    at_each = request.models.arrival_rate_rps[model] * part
+    old = at_each[table.takes_over]
+    arriving[mine] = np.where(follows, np.nan_to_num(at_each) + old, at_each)[own]
+    waiting[mine] *= np.where(alone[model], _waiting_parts(request), 0.0)[own]
     supply = request.supply
     if supply is not None:
         supply = replace(
@@ -155,14 +163,26 @@ def apart(request: PlanRequest) -> PlanRequest:
     )
 
 
-def _arriving(table: RoutingTable, current: IntArray, own: IntArray) -> FloatArray:
-    """Return what arrives at each; of variants of which nothing was read, by their counts."""
-    seen = np.where(current[own] > 0, table.arriving_rps[own], 0.0)
-    return np.where(np.isnan(table.arriving_rps).all(), np.maximum(current[own], 1.0), seen)
+def _parts(request: PlanRequest, table: RoutingTable) -> FloatArray:
+    """Return each variant's part of its model's requests, by what was read, else by counts.
+
+    NaN: it has ready replicas, and nobody heard of it.
+    """
+    model, there = request.variants.model, request.variants.ready_replicas
+    heard = (np.bincount(model, weights=np.isfinite(table.arriving_rps)) > 0)[model]
+    values = np.where(heard, table.arriving_rps, np.maximum(there, 1.0))
+    return _of_model(model, np.where(heard & (there == 0), 0.0, values))
 
 
-def _own_part(model: IntArray, own: IntArray, values: FloatArray) -> FloatArray:
-    """Return the share of each in the values of its model; equal ones where there are none."""
-    number = np.bincount(model[own])[model[own]]
-    total = np.bincount(model[own], weights=values)[model[own]]
-    return np.where(total == 0.0, 1.0 / number, values / np.where(total == 0.0, 1.0, total))
+def _waiting_parts(request: PlanRequest) -> FloatArray:
+    """Return each variant's part of what waits, where all of a model are apart."""
+    model, absent = request.variants.model, request.variants.current_replicas == 0
+    some = (np.bincount(model, weights=absent) > 0)[model]
+    return _of_model(model, np.where(some, absent, True).astype(np.float64))
+
+
+def _of_model(model: IntArray, values: FloatArray) -> FloatArray:
+    """Return the share of each in the known values of its model; equal ones of nothing."""
+    total = np.bincount(model, weights=np.nan_to_num(values))[model]
+    equal = 1.0 / np.bincount(model)[model]
+    return np.where(total == 0.0, equal, values / np.where(total == 0.0, 1.0, total))

@@ -218,8 +218,10 @@ def _without_lower(problem: Problem, upper: BoolArray, part: Part, given: _Given
             return wanted
     first, known = problem.among(upper, problem.lowest), given.taken(mine)
     if len(problem.service) > given.limits.always:
+        # A replica is little beside so many: what it is worth decides nothing here.
         known = replace(known, last=part.counts[mine], price=part.price)
-    known = replace(known, beneath=given.beneath + 1)
+    else:
+        known = replace(known, beneath=given.beneath + 1)
     counts[mine] = _allocated(first, known).counts
     return counts
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .domain import BoolArray, Columns, FloatArray, IntArray, Trust
 
-__all__ = ["ModelTable", "ReplicaTable", "VariantTable"]
+__all__ = ["ModelTable", "ReplicaTable", "SpotTable", "VariantTable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,3 +106,12 @@ class ReplicaTable(Columns):
         """Return the table of nobody who reported."""
         nothing = {f.name: np.empty(0) for f in fields(cls) if f.name != "variant"}
         return cls(variant=np.empty(0, dtype=np.int64), **nothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpotTable(Columns):
+    """One row per variant: how its replicas may be taken away; all 0 where they can't be."""
+
+    interruptions_per_hour: FloatArray  # of one replica
+    notice_s: FloatArray
+    survive: IntArray  # how many may go at once without a miss

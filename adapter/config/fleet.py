@@ -69,6 +69,14 @@ class Model(Section):
     )
 
 
+class Spot(Section):
+    """Replicas that their cloud may take away: how often, how soon, how many must be bearable."""
+
+    interruptions_per_hour: NonNegative = 0.0
+    notice_s: NonNegative = 0.0
+    survive: Annotated[int, Field(ge=0)] = 1
+
+
 class TargetRef(Section):
     """A scale target in the variant's namespace."""
 
@@ -99,6 +107,9 @@ class Variant(Section):
     metrics_path: str | None = None
     analyzer: Literal["model", "paper"] = "model"
     mode: Literal["active", "observe", "paused"] = "active"
+    hold: Literal["canary"] | None = None  # kept out of moves for the sake of cost
+    takes_over: Name | None = None  # the variant whose requests it is to serve soon
+    spot: Spot | None = None
     cold_start_s: Positive | None = None
     service_class: Name | None = None  # default: the model's
     target_ref: TargetRef | None = None  # whose pods are its replicas, in a cluster

@@ -132,7 +132,19 @@ def _role_faults(settings: Settings) -> Iterator[str]:
 
 def _routing_faults(settings: Settings) -> Iterator[str]:
     """Yield weights that no router has, and requests that can't be kept apart."""
+    known = {variant.key for variant in settings.variants}
     for variant in settings.variants:
+        old = variant.takes_over
+        if old is not None and (variant.namespace, old) not in known - {variant.key}:
+            yield (
+                f"variant {variant.name}: takes_over {old!r} is no other variant of "
+                f"namespace {variant.namespace}"
+            )
+        if variant.role != "both" and (variant.hold or variant.takes_over):
+            yield (
+                f"variant {variant.name}: hold and takes_over need role: both, and it is "
+                f"{variant.role}: a request needs prefill and decode, so neither is apart"
+            )
         model = settings.models.get(variant.model)
         law = model.routing if model is not None else "learned"
         if variant.routing_weight is not None and law != "weighted":

@@ -1,7 +1,9 @@
-"""What people order by annotation: mode, pin and floor, each for as long as they say. Pure.
+"""What people order by annotation: mode, pin, floor, hold, takeover; for as long as they say. Pure.
 
 `wva.llm-d.ai/mode`: active, observe or paused. `wva.llm-d.ai/pin`: exactly so many replicas.
-`wva.llm-d.ai/floor`: at least so many. Each may have an end, `wva.llm-d.ai/pin-until:
+`wva.llm-d.ai/floor`: at least so many. `wva.llm-d.ai/hold: canary`: decided for its own requests,
+out of moves for the sake of cost. `wva.llm-d.ai/takes-over: VARIANT`: decided for the requests of
+that one, too, before they are switched. Each may have an end, `wva.llm-d.ai/pin-until:
 2027-01-01T08:00:00Z`; after it the order is as if it weren't there. An order that can't be
 read is reported and not followed.
 """
@@ -25,6 +27,8 @@ class Orders:
     mode: Mode = "active"
     pin: int | None = None
     floor: int | None = None
+    hold: Literal["canary"] | None = None
+    takes_over: str | None = None
 
     def bounds(self, least: int, most: int) -> tuple[int, int]:
         """Return the bounds that the orders leave: a pin is both, inside what there was."""
@@ -45,11 +49,16 @@ def read_orders(
     if mode and mode not in get_args(Mode):
         report(f"{_PREFIX}mode {mode!r} is none of {', '.join(get_args(Mode))}")
         mode = ""
+    hold = _in_force(notes, "hold", now_unix_s, report)
+    if hold not in {"", "canary"}:
+        report(f"{_PREFIX}hold {hold!r} isn't canary")
     words: dict[str, Mode] = {word: word for word in get_args(Mode)}
     return Orders(
         mode="paused" if paused else words.get(mode, "active"),
         pin=_count(notes, "pin", now_unix_s, report),
         floor=_count(notes, "floor", now_unix_s, report),
+        hold="canary" if hold == "canary" else None,
+        takes_over=_in_force(notes, "takes-over", now_unix_s, report) or None,
     )
 
 

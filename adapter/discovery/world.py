@@ -4,7 +4,7 @@ The settings that come out are those of the file with the cluster's variants add
 changes from tick to tick (replicas, what keeps them, HPA's limits) is beside them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -53,7 +53,7 @@ def join(settings: Settings, view: ClusterView, *, now_unix_s: float) -> World:
     for each in found:
         if not _shadowed(each, settings, reports):
             joining.take(each)
-    variants = one_class_per_model(joining.variants, settings, reports)
+    variants = one_class_per_model(_followed(joining.variants, reports), settings, reports)
     joined = settings.model_copy(update={"variants": variants, "models": joining.models})
     free = free_of_others(view, joining.replicas)
     return World(
@@ -163,8 +163,24 @@ class _Joining:
             min_replicas=least,
             max_replicas=most,
             mode=orders.mode,
+            hold=orders.hold,
+            takes_over=orders.takes_over,
             service_class=known_class(each.service_class, settings, report),
         )
+
+
+def _followed(variants: Sequence[Variant], reports: list[Problem]) -> list[Variant]:
+    """Return the variants without takeovers of what there isn't, which are reported."""
+    known = {variant.key for variant in variants}
+    found = []
+    for variant in variants:
+        old = variant.takes_over
+        if old is not None and (old == variant.name or (variant.namespace, old) not in known):
+            message = f"wva.llm-d.ai/takes-over {old!r} is no other variant of its namespace"
+            reports.append(Problem(source=f"variant {'/'.join(variant.key)}", message=message))
+            variant = variant.model_copy(update={"takes_over": None})
+        found.append(variant)
+    return found
 
 
 def _shadowed(each: Declaration, settings: Settings, reports: list[Problem]) -> bool:

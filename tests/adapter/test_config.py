@@ -84,6 +84,11 @@ VARIANT = "{name: a, model: m, accelerator: X%s}"
             id="roles-that-are-kept-apart",
         ),
         pytest.param(
+            f"variants: [{VARIANT % ', takes_over: b'}]",
+            "takes_over 'b' is no other variant of namespace default",
+            id="takeover-of-nobody",
+        ),
+        pytest.param(
             "models: {m: {routing: round_robin}}",
             "models.m.routing: .*'learned', 'equal_per_replica', .* or 'separate'",
             id="a-router-is-no-law",

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -141,12 +142,13 @@ def on_two_types(text):
 
 
 @cache
-def decided_on_two(demand, *, backlog=0, counts=(-1, -1)):
+def decided_on_two(demand, *, backlog=0, counts=(-1, -1), slo=()):
     catalog, asked = parse_plan_file(
         on_two_types(EXAMPLE.read_text()).replace("150000", str(backlog)),
         origin="two types",
         demand=[f"{name}={rate}" for name, rate in zip(MODELS, demand, strict=True)],
         capacity=[f"{name}={count}" for name, count in zip(("H100", "A100"), counts, strict=True)],
+        slo=list(slo),
     )
     request = build_request(catalog, asked, policy_of(catalog))
     return catalog, request, plan(request)
@@ -158,6 +160,7 @@ def lost_by_model(catalog, request, found):
 
 
 @given(rates, types, backlogs, st.integers(0, 80), st.integers(0, 80))
+@example((93, 0, 0), (5, 2), 0, 35, 0)  # one replica less loses 0.14 %, and costs less
 @decisions
 def test_a_higher_class_is_no_worse_off_on_several_types(
     demand, counts, backlog, assistant, playground
@@ -201,3 +204,49 @@ def test_more_demand_never_buys_less_of_several_types(demand, model, more):
     rate = np.max(np.nan_to_num(found.capacity_rps))
     # Between two mixes of whole replicas the cheaper may carry less beyond the need.
     assert (carried[1] >= np.minimum(carried[0], carried[0] - rate) - 1e-9).all()
+
+
+@given(rates, types, backlogs, st.integers(0, 2), st.integers(1, 80))
+@decisions
+def test_more_demand_never_leaves_less_unmet_on_several_types(demand, counts, backlog, model, more):
+    grown = tuple(d + more * (i == model) for i, d in enumerate(demand))
+    lost = [
+        lost_by_model(*decided_on_two(d, counts=counts, backlog=backlog)) for d in (demand, grown)
+    ]
+    weight = 1e4 ** -np.arange(4.0)
+    assert lost[1] @ weight >= lost[0] @ weight * (1 - 1e-6) - 1e-6
+
+
+@given(rates, st.sampled_from([(30, 25), (30, 20), (25, 20)]))
+@decisions
+def test_a_tighter_target_never_costs_less_on_several_types(demand, targets):
+    cost = []
+    for itl_ms in targets:
+        _, request, found = decided_on_two(demand, slo=(f"premium.itl_ms={itl_ms}",))
+        cost.append(found.desired @ request.variants.cost_per_hour)
+        feasible = found.slo_feasible.all()
+    if feasible:
+        assert cost[1] >= cost[0] - 1e-9
+
+
+@given(rates, types, backlogs, st.permutations(range(8)))
+@decisions
+def test_order_and_names_do_not_matter_on_several_types(demand, counts, backlog, order):
+    _, request, found = decided_on_two(demand, counts=counts, backlog=backlog)
+    order = np.array(order)
+    shuffled = replace(
+        request,
+        variant_names=tuple(f"other-{position}" for position in range(8)),
+        variants=request.variants.take(order),
+        profiles=request.profiles.take(order),
+        limits=request.limits.take(order),
+        workloads=request.workloads.take(order),
+        slo=request.slo.take(order),
+        observations=request.observations.take(order),
+        supply=request.supply.reordered(np.argsort(order)),
+        routing=request.routing.reordered(order),
+    )
+    cost = request.variants.cost_per_hour
+    other = plan(shuffled)
+    np.testing.assert_allclose(other.unmet_ratio, found.unmet_ratio[order], atol=1e-9)
+    assert other.desired @ cost[order] == pytest.approx(found.desired @ cost)

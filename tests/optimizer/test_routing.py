@@ -369,3 +369,58 @@ def test_nothing_learned_means_by_capacity():
     found = plan(question(rate=20.0))
     assert found.law.tolist() == [Law.LEARNED] * 2
     assert found.law_basis.tolist() == [Basis.ASSUMED] * 2
+
+
+# Kept out of moves, and ahead of a switch.
+
+
+def held(arriving, *, current=(1, 1), rate=30.0, takes_over=(-1, -1), law=(LEAST, SEPARATE)):
+    asked = question(rate=rate, current=current)
+    table = replace(
+        asked.routing,
+        law=np.array([int(each) for each in law]),
+        arriving_rps=np.array(arriving, dtype=float),
+        takes_over=np.array(takes_over),
+    )
+    return replace(asked, routing=table)
+
+
+def test_a_canary_is_decided_for_its_own_requests_and_the_rest_is_the_others():
+    found = settled(held((25.0, 5.0)))
+    assert found.share_rps == pytest.approx([25.0, 5.0])
+    assert (found.desired * found.capacity_rps >= [25.0, 5.0]).all()
+    # It costs more per request than the other, and still isn't moved.
+    dear = held((25.0, 5.0))
+    cost = replace(dear.variants, cost_per_hour=np.array([1.0, 9.0]))
+    assert settled(replace(dear, variants=cost)).desired[SLOW] >= 1
+
+
+def test_a_canary_that_nobody_hears_takes_nothing_from_what_the_others_are_decided_for():
+    asked = held((25.0, np.nan), rate=25.0)
+    blind = replace(asked.variants, blind=np.array([False, True]))
+    found = plan(replace(asked, variants=blind))
+    assert found.share_rps[FAST] == pytest.approx(25.0)
+    assert found.desired[SLOW] == 1
+
+
+def test_who_takes_over_is_ready_for_the_old_ones_requests_before_the_switch():
+    old, new = FAST, SLOW
+    asked = held((30.0, np.nan), current=(3, 0), takes_over=(-1, old), law=(LEAST, LEAST))
+    found = settled(asked)
+    assert found.desired[new] * found.capacity_rps[new] >= 30.0
+    assert found.desired[old] * found.capacity_rps[old] >= 30.0
+    assert found.share_rps[new] == pytest.approx(30.0)
+
+
+def test_after_the_switch_the_old_one_goes_and_the_new_one_stays():
+    new = SLOW
+    asked = held((0.0, 30.0), current=(1, 8), takes_over=(-1, FAST), law=(LEAST, LEAST))
+    found = plan(asked)
+    assert found.share_rps == pytest.approx([0.0, 30.0])
+    assert found.desired[new] * found.capacity_rps[new] >= 30.0
+
+
+def test_rows_of_a_takeover_follow_the_variants_order():
+    table = RoutingTable.of(np.zeros(3, dtype=np.int64), takes_over=np.array([2, -1, 0]))
+    order = np.array([1, 2, 0])
+    assert table.reordered(order).takes_over.tolist() == [-1, 2, 1]

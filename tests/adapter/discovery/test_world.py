@@ -235,6 +235,7 @@ def test_the_settings_may_name_somebody_elses_target():
         pytest.param({"wva.llm-d.ai/service-class": "gold"}, "'gold' is not in", id="class"),
         pytest.param({"wva.llm-d.ai/mode": "off"}, "'off' is none of", id="mode"),
         pytest.param({"wva.llm-d.ai/pin": "-3"}, "'-3' is no number of", id="pin"),
+        pytest.param({"wva.llm-d.ai/hold": "blue"}, "hold 'blue' isn't canary", id="hold"),
         pytest.param(
             {"wva.llm-d.ai/pin": "3", "wva.llm-d.ai/pin-until": "tomorrow"},
             "'tomorrow' is no time",
@@ -269,6 +270,29 @@ def test_orders_hold_as_long_as_they_say(notes, expected):
     annotations = {f"wva.llm-d.ai/{name}": value for name, value in notes.items()}
     chat = only(world(hpa(notes=annotations), deployment()))
     assert (chat.mode, chat.min_replicas, chat.max_replicas) == expected
+
+
+@pytest.mark.parametrize(
+    ("note", "hold", "takes_over"),
+    [
+        ({"hold": "canary"}, "canary", None),
+        ({"hold": "canary", "hold-until": "2027-01-01T11:59:00Z"}, None, None),
+        ({"takes-over": "old"}, None, "old"),
+        ({"takes-over": "gone"}, None, None),
+    ],
+    ids=["canary", "over", "takeover", "takeover of nobody"],
+)
+def test_a_variant_may_be_kept_out_of_moves_or_take_over(note, hold, takes_over):
+    annotations = {f"wva.llm-d.ai/{name}": value for name, value in note.items()}
+    joined = world(
+        hpa(notes=annotations),
+        deployment(),
+        hpa(name="old", target="old"),
+        deployment(name="old"),
+    )
+    chat = next(v for v in joined.settings.variants if v.name == "chat")
+    assert (chat.hold, chat.takes_over) == (hold, takes_over)
+    assert ("'gone' is no other variant of its namespace" in told(joined)) == ("gone" in str(note))
 
 
 @pytest.mark.parametrize(
