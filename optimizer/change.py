@@ -16,7 +16,11 @@ CHANGE_LASTS_S = 900.0
 STOP_SHARE = 0.3
 
 
-def start_per_hour(cost_per_hour: FloatArray, cold_start_s: FloatArray) -> FloatArray:
+def start_per_hour(
+    cost_per_hour: FloatArray,
+    cold_start_s: FloatArray,
+    lasts_s: FloatArray | float = CHANGE_LASTS_S,
+) -> FloatArray:
     """Return the price of one start: a replica is paid for a cold start long, and serves nothing.
 
     Parameters
@@ -25,8 +29,10 @@ def start_per_hour(cost_per_hour: FloatArray, cold_start_s: FloatArray) -> Float
         Of one replica. [currency/h]
     cold_start_s : array, shape (V,)
         NaN: not known, and taken for nothing. [s]
+    lasts_s : array, shape (V,), optional
+        How long the change is expected to last: what has been steady for long will be. [s]
     """
-    return cost_per_hour * np.nan_to_num(cold_start_s) / CHANGE_LASTS_S
+    return np.asarray(cost_per_hour * np.nan_to_num(cold_start_s) / lasts_s, dtype=np.float64)
 
 
 def change_per_hour(start: FloatArray, before: IntArray, after: IntArray) -> FloatArray:

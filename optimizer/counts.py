@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .ahead import Ahead
+from .change import CHANGE_LASTS_S, start_per_hour
 from .decision import Binding, PlanRequest
 from .domain import BoolArray, FloatArray, IntArray, aligned, rows_of
 from .need import Capacity, Need, all_of
@@ -58,7 +59,7 @@ def wanted(
         What is expected to arrive.
     bounds : Bounds
     """
-    settled = _settled(request, capacity, need, bounds.lowest, bounds.highest)
+    settled = _settled(request, capacity, need, ahead, bounds)
     if not request.policy.global_allocation:
         return _by_the_paper(request, settled, bounds)
     rows = role_rows(request)
@@ -84,13 +85,14 @@ def _that_fits(request: PlanRequest, sturdy: Settlement, settled: Settlement) ->
 
 
 def _settled(
-    request: PlanRequest, capacity: Capacity, need: Need, lowest: IntArray, highest: IntArray
+    request: PlanRequest, capacity: Capacity, need: Need, ahead: Ahead, bounds: Bounds
 ) -> Settlement:
     """Settle each role of each model; the roles of one grow and shrink together.
 
     Without global allocation a variant is settled alone, for its share of its role's need.
     """
     rows = role_rows(request)
+    lowest, highest = bounds.lowest, bounds.highest
     most_rps = highest * capacity.rate_rps
     need_rps, peak_rps = (
         joint_need(rows, most_rps, each) for each in (need.now_rps, need.kept_rps)
@@ -106,6 +108,7 @@ def _settled(
         need_rps=share * need_rps[rows] if alone else need_rps,
         peak_rps=share * peak_rps[rows] if alone else peak_rps,
         policy=request.policy,
+        start_per_hour=_start_per_hour(request, ahead),
     )
     each = all_of(rows, settled.covered, len(need_rps)) if alone else settled.covered
     covered = np.asarray(each.reshape(-1, ROLES).all(axis=1))
@@ -113,6 +116,13 @@ def _settled(
     asked = asked_of_roles(rows, need.now_rps).ravel()
     held = np.asarray((most < asked * (1.0 - 1e-9)).reshape(-1, ROLES).any(axis=1))
     return replace(settled, covered=covered & ~held)
+
+
+def _start_per_hour(request: PlanRequest, ahead: Ahead) -> FloatArray:
+    """Return the price of a start, spread over as long as the load has been steady already."""
+    steady_s = np.nan_to_num(ahead.outlook.steady_s)[request.variants.model]
+    lasts_s = np.maximum(steady_s, CHANGE_LASTS_S)
+    return start_per_hour(request.variants.cost_per_hour, ahead.cold_start_s, lasts_s)
 
 
 def _share_ratio(request: PlanRequest, capacity: Capacity, rows: IntArray) -> FloatArray:

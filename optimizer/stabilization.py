@@ -5,8 +5,8 @@ Rules, all in this file:
 1. What is there and carries the need stays, unless a cheaper plan also carries the
    recent peak with the hysteresis on top.
 2. More is added to what is there in one step; nothing is taken away in the same step.
-3. A plan that only removes is taken for any saving; one that swaps variants has to save
-   a share of the cost, since starting replicas has a price.
+3. A change has a price: starting a replica, and stopping one. What is added, what goes, and
+   whether variants are swapped is chosen with it; a swap has to save a share of the cost on top.
 4. Nothing is removed before replicas that stay and are *ready* carry the peak;
    starting replicas count on the way up, never on the way down.
 5. A variant whose readings are partial or missing never loses a replica, and none loses
@@ -21,6 +21,7 @@ from functools import partial
 import numpy as np
 
 from .allocation import cheapest_mix
+from .change import STOP_SHARE, change_per_hour
 from .decision import Binding, PlanState, Policy
 from .domain import BoolArray, FloatArray, IntArray, rows_of
 from .tables import VariantTable
@@ -129,6 +130,7 @@ def settle(
     need_rps: FloatArray,
     peak_rps: FloatArray,
     policy: Policy,
+    start_per_hour: FloatArray | None = None,
 ) -> Settlement:
     """Return the counts to ask for, given what is there and what is needed.
 
@@ -145,6 +147,9 @@ def settle(
     need_rps, peak_rps : array, shape (M,), >= 0
         Need now, and the largest of the recent past (>= now). [requests/s]
     policy : Policy
+    start_per_hour : array, shape (V,), optional
+        Price of a start, spread over the time that it is expected to last; none by default.
+        [currency/h]
 
     Returns
     -------
@@ -152,8 +157,9 @@ def settle(
     """
     model, cost = variants.model, variants.cost_per_hour
     here = np.clip(variants.current_replicas, lowest, highest)
-    mix = partial(cheapest_mix, model=model, rate_rps=rate_rps, cost_per_hour=cost)
-    grown = mix(lowest=here, highest=highest, demand_rps=need_rps)
+    start = np.zeros(len(cost)) if start_per_hour is None else start_per_hour
+    mix = partial(cheapest_mix, model=model, rate_rps=rate_rps)
+    grown = mix(cost_per_hour=cost + start, lowest=here, highest=highest, demand_rps=need_rps)
     short = _total(model, here * rate_rps, need_rps) < need_rps * (1.0 - 1e-9)
 
     target_rps = np.maximum(peak_rps, need_rps) * (1.0 + policy.down_hysteresis_ratio)
@@ -161,12 +167,21 @@ def settle(
     floor = np.maximum(lowest, kept)
     # Only of who isn't short: the others grow.
     asked_rps = np.where(short, 0.0, target_rps)
-    shrunk = mix(lowest=floor, highest=here, demand_rps=asked_rps)
-    swapped = mix(lowest=floor, highest=highest, demand_rps=asked_rps)
+    gone = np.maximum(cost - STOP_SHARE * start, 0.0)
+    shrunk = mix(cost_per_hour=gone, lowest=floor, highest=here, demand_rps=asked_rps)
     stays = np.where(shrunk.covered[model], shrunk.replicas, here)
-    spend_stay, spend_swap = (_total(model, n * cost, need_rps) for n in (stays, swapped.replicas))
-    swap = swapped.covered & (spend_swap < spend_stay * (1.0 - policy.change_price_ratio))
-    smaller = np.where(swap[model], swapped.replicas, stays)
+    swapped, swap = stays, np.zeros(len(need_rps), dtype=np.bool_)
+    spent = _total(model, cost * stays + change_per_hour(start, here, stays), need_rps)
+    least = policy.change_price_ratio * _total(model, cost * stays, need_rps)
+    # Cheapest by the hour, and cheapest if all were to be started: the price lies between.
+    for price in (cost, cost + start) if _differs(model, start, cost) else (cost,):
+        other = mix(cost_per_hour=price, lowest=floor, highest=highest, demand_rps=asked_rps)
+        costs = cost * other.replicas + change_per_hour(start, here, other.replicas)
+        spend = _total(model, costs, need_rps)
+        better = other.covered & (spend < spent - np.where(swap, 0.0, least))
+        swapped = np.where(better[model], other.replicas, swapped)
+        spent, swap = np.where(better, spend, spent), swap | better
+    smaller = np.where(swap[model], swapped, stays)
 
     carried_rps = _total(model, np.minimum(variants.ready_replicas, smaller) * rate_rps, need_rps)
     ready = carried_rps >= target_rps * (1.0 - 1e-9)
@@ -185,6 +200,14 @@ def settle(
         window=(peak_rps > need_rps * (1.0 + policy.down_hysteresis_ratio))[model],
     )
     return Settlement(desired=desired, binding=binding, covered=~short | grown.covered)
+
+
+def _differs(model: IntArray, start: FloatArray, cost: FloatArray) -> bool:
+    """Return whether starts cost a variant more, for its price, than another of its model."""
+    ratio = np.divide(start, cost, out=np.zeros_like(start), where=cost > 0)
+    most = np.zeros(int(model.max(initial=-1)) + 1)
+    np.maximum.at(most, model, ratio)
+    return bool((ratio < most[model] * (1.0 - 1e-9)).any())
 
 
 def _total(model: IntArray, values: FloatArray, like: FloatArray) -> FloatArray:

@@ -31,7 +31,7 @@ def table(current, *, ready=None, cost=None, partial=None, blind=None, model=Non
     )
 
 
-def run(variants, rate, need, peak, *, low=None, high=None, removable=None):
+def run(variants, rate, need, peak, *, low=None, high=None, removable=None, start=None):
     n = len(variants)
     return settle(
         variants=variants,
@@ -42,6 +42,7 @@ def run(variants, rate, need, peak, *, low=None, high=None, removable=None):
         need_rps=np.array([need]),
         peak_rps=np.array([peak]),
         policy=POLICY,
+        start_per_hour=None if start is None else np.asarray(start, dtype=np.float64),
     )
 
 
@@ -108,6 +109,34 @@ def test_a_swap_keeps_of_the_old_only_what_carries_the_peak_until_then():
 def test_a_swap_that_saves_little_is_left_alone():
     got = run(table([2, 0], cost=[1.0, 0.97]), [2.0, 2.0], 3.5, 3.5)
     assert got.desired.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        pytest.param([0.0, 0.0], [2, 2], id="free"),
+        pytest.param([0.1, 0.1], [2, 2], id="pays off"),
+        pytest.param([0.4, 0.4], [2, 0], id="costs more than it saves"),
+    ],
+)
+def test_a_swap_saves_more_than_its_change_costs_while_it_lasts(start, expected):
+    """A saving of 0.6 per hour against two starts and two stops."""
+    got = run(table([2, 0], cost=[1.0, 0.7]), [2.0, 2.0], 3.5, 3.5, start=start)
+    assert got.desired.tolist() == expected
+
+
+def test_the_way_back_is_not_worth_its_price_so_nothing_goes_to_and_fro():
+    start = [0.2, 0.2]
+    for cheaper in (0.8, 0.9, 1.0, 1.1, 1.2):
+        got = run(table([0, 2], cost=[1.0, cheaper]), [2.0, 2.0], 3.5, 3.5, start=start)
+        assert got.desired.tolist() == [0, 2]
+
+
+def test_what_starts_slowly_is_dear_to_add():
+    fast_start, slow_start = [0.1, 0.1], [0.1, 0.9]
+    args = (table([1, 0], cost=[1.0, 0.8]), [2.0, 2.0], 7.5, 7.5)
+    assert run(*args, start=fast_start).desired.tolist() == [1, 3]
+    assert run(*args, start=slow_start).desired.tolist() == [4, 0]
 
 
 def test_maximum_leaves_the_model_short_and_says_so():
