@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from optimizer import Policy, Recall, plan
+from optimizer import Plan, PlanRequest, Policy, Recall, plan
 
 from .analyze import Memory, analyze
 from .catalog import Catalog
 from .codec import SAVED
+from .departing import departing_replicas, with_departing, without_departing
 from .guard import GuardState, guard
 from .publish import publish
 from .records import Publication, Snapshot, TickReport
@@ -62,7 +63,7 @@ def decide(
     """Return the publication for `snapshot` and the memory for the next decision."""
     policy = policy_of(catalog)
     analysis = analyze(snapshot, catalog, memory.analysis, policy=policy)
-    decision = plan(replace(analysis.request, recall=memory.recall))
+    decision = _planned(replace(analysis.request, recall=memory.recall), snapshot)
     variants, around = analysis.request.variants, snapshot.circumstances
     now_s, complete = snapshot.taken_s, ~(variants.partial | variants.blind)
     guarded = guard(
@@ -108,3 +109,11 @@ def decide(
         resume=resume,
         recall=decision.recall,
     )
+
+
+def _planned(request: PlanRequest, snapshot: Snapshot) -> Plan:
+    """Return the plan, in which replicas that are about to go are replaced beforehand."""
+    departing = departing_replicas(snapshot)
+    if departing is None:
+        return plan(request)
+    return with_departing(plan(without_departing(request, departing)), request, departing)

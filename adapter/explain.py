@@ -63,6 +63,7 @@ _UNITS = (
 _CIRCUMSTANCES = (
     ("hpa_limit", "HPA"),
     ("stuck", "stuck"),
+    ("departing", "leaving"),
     ("zero", "zero"),
     ("fallback_risk", "KEDA"),
 )

@@ -197,6 +197,7 @@ class Circumstances:
     absent: NDArray[np.bool_] | None = None  # its scale target isn't there
     followed: NDArray[np.bool_] | None = None  # whether an HPA is known that reads its metric
     tolerance_down_ratio: NDArray[np.float64] | None = None  # that HPA's; NaN: not known
+    departing: NDArray[np.int64] | None = None  # replicas on nodes that take no more pods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -127,15 +127,21 @@ def _circumstances(standings: list[Standing | None]) -> Circumstances:
         absent=np.array([each and each.absent is not None for each in standings], dtype=np.bool_),
         followed=np.array([each and each.followed for each in standings], dtype=np.bool_),
         tolerance_down_ratio=np.array(down, dtype=np.float64),
+        departing=np.array([each.departing if each else 0 for each in standings], dtype=np.int64),
         texts={
             "declared_by": tuple(each.source if each else "" for each in standings),
             "stuck": tuple(each.stuck if each else "" for each in standings),
             "accelerators": tuple(each.supply if each else "" for each in standings),
             "hpa_limit": tuple("; ".join(each.limits) if each else "" for each in standings),
+            "departing": tuple(_departing(each.departing if each else 0) for each in standings),
             "zero": tuple(each.zero if each else "" for each in standings),
             "fallback_risk": tuple(each.fallback_risk if each else "" for each in standings),
         },
     )
+
+
+def _departing(count: int) -> str:
+    return f"{count} on cordoned nodes: replaced before they go" if count else ""
 
 
 def _or(value: float | None, absent: float) -> float:

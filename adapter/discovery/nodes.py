@@ -27,6 +27,7 @@ class Node:
     accelerator: str
     allocatable: int
     usable: bool  # not cordoned, and ready
+    cordoned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +54,13 @@ def reduce_node(document: Mapping[str, Any]) -> Node | None:
         text_at(condition, "type") == "Ready" and text_at(condition, "status") == "True"
         for condition in items_at(document, "status", "conditions")
     )
+    cordoned = mapping_at(document, "spec").get("unschedulable") is True
     return Node(
         name=text_at(document, "metadata", "name"),
         accelerator=common_name(told) if told else resource,
         allocatable=int(counts[resource]),
-        usable=ready and mapping_at(document, "spec").get("unschedulable") is not True,
+        usable=ready and not cordoned,
+        cordoned=cordoned,
     )
 
 

@@ -28,6 +28,7 @@ class Replicas:
     node: str  # where one of them runs
     accelerators: tuple[str, int] = ("", 0)  # that the pods of one replica ask for
     cold_start_s: float | None = None  # that replicas took; None: no pod shows it
+    departing: int = 0  # on a node that is cordoned: they will have to go
 
 
 def group_pods(pods: Iterable[Pod]) -> PodsByOwner:
@@ -46,6 +47,7 @@ def replicas_of(
     pods: list[Pod] | None,
     *,
     absent: int = 0,
+    cordoned: frozenset[str] = frozenset(),
 ) -> Replicas:
     """Return a variant's replicas.
 
@@ -56,6 +58,8 @@ def replicas_of(
     absent : int
         How many a target has that isn't known and has no pods: 0 where it isn't there, -1
         where it can't be read.
+    cordoned : frozenset of str
+        Nodes that take no more pods, and will lose those that they have.
     """
     current, ready = _counts(workload)
     asked = workload.wanted if workload is not None else -1
@@ -87,6 +91,7 @@ def replicas_of(
         node=next((pod.node for pod in pods if pod.node), ""),
         accelerators=_asked_for(next(iter(members.values()), [])),
         cold_start_s=_took_s(members.values()),
+        departing=sum(any(pod.node in cordoned for pod in g) for g in members.values()),
     )
 
 

@@ -32,6 +32,7 @@ class Standing:
     supply: str = ""  # accelerators that there are for it, in words
     cold_start_s: float | None = None  # that its pods took to get ready
     fallback_risk: str = ""  # how KEDA could lower it while we are silent
+    departing: int = 0  # replicas on cordoned nodes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,7 @@ class Sight:
     pods: PodsByOwner | None
     kinds: Mapping[str, str]  # accelerators by node
     consumers: Mapping[Key, Hpa]
+    cordoned: frozenset[str]
 
     @classmethod
     def of(cls, view: ClusterView) -> "Sight":
@@ -51,6 +53,7 @@ class Sight:
             pods=group_pods(view.pods) if view.pods is not None else None,
             kinds=types_by_node(view.nodes or ()),
             consumers=_consumers(view.hpas),
+            cordoned=frozenset(node.name for node in view.nodes or () if node.cordoned),
         )
 
     def workload(self, namespace: str, target: Target) -> Workload | None:
@@ -67,7 +70,7 @@ class Sight:
             mine = self.pods.get(place, [])
         absent = 0 if target.kind in self.view.listed else -1
         workload = self.workload(namespace, target)
-        return replicas_of(namespace, name, workload, mine, absent=absent)
+        return replicas_of(namespace, name, workload, mine, absent=absent, cordoned=self.cordoned)
 
     def fault(self, namespace: str, target: Target, service: str) -> str:
         """Return what is amiss with a scale target, or with the Service that is named for it."""
@@ -103,6 +106,7 @@ class Sight:
             tolerance_down_ratio=hpa.tolerance_down if hpa is not None else None,
             zero=hpa.zero if hpa is not None and not hpa.made_by else "",
             cold_start_s=replicas.cold_start_s,
+            departing=replicas.departing,
         )
 
 

@@ -355,6 +355,8 @@ def test_a_plan_goes_by_the_law_that_it_learned():
         waiting_requests=np.zeros(4),
         kv_usage_ratio=np.full(4, 0.2),
         kv_capacity_tokens=np.full(4, 400_000.0),
+        first_token_rate_rps=np.full(4, np.nan),
+        output_rate_tps=np.full(4, np.nan),
     )
     found = plan(replace(asked, routing=seen, replicas=replicas))
     assert found.law.tolist() == [EQUAL, EQUAL]

@@ -1,6 +1,5 @@
 """Replicas that may be taken away: the price of it, and what is held for their loss."""
 
-
 import numpy as np
 import pytest
 

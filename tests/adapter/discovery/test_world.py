@@ -773,3 +773,16 @@ def test_nodes_that_may_not_be_read_are_no_limit():
 def test_an_object_of_another_shape_breaks_nothing(spoiled):
     joined = world({**hpa(), **spoiled}, hpa("fine"), deployment("fine"))
     assert ("default", "fine") in {each.key for each in joined.settings.variants}
+
+
+def test_replicas_on_a_cordoned_node_are_about_to_go():
+    objects = (
+        hpa(),
+        deployment(replicas=2),
+        pod("chat-6f7-a", node="node-1"),
+        pod("chat-6f7-b", node="node-2"),
+        node("node-1", unschedulable=True),
+        node("node-2"),
+    )
+    assert world(*objects).standings[KEY].departing == 1
+    assert world(*objects[:4], node("node-1"), node("node-2")).standings[KEY].departing == 0
