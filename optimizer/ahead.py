@@ -41,9 +41,10 @@ class Ahead:
     `now_rps` is what comes now, `offered_rps` what to have replicas for, `kept_rps` what
     fewer of them must still carry; NaN: nothing was read. `coming_rps` is what a load that
     rises again and again will probably come to, else NaN. A replica that isn't needed is
-    kept for `patience_s`; `watched` says where demand has been read for that long, `settled`
-    where it has been steady for it. `cold_start_s` is per variant, and so is `dispersion`, of
-    what arrives at one of its replicas; `horizon_s` is the longest of each model.
+    kept for `patience_s`, the last one for `zero_after_s`; `watched` says where demand has been
+    read for that long, `settled` where it has been steady for it. `cold_start_s` is per variant,
+    and so is `dispersion`, of what arrives at one of its replicas; `horizon_s` is the longest of
+    each model.
     """
 
     now_rps: FloatArray
@@ -54,6 +55,7 @@ class Ahead:
     coming_rps: FloatArray
     horizon_s: FloatArray
     patience_s: FloatArray
+    zero_after_s: FloatArray
     outlook: Outlook
     cold_start_s: FloatArray
     dispersion: FloatArray
@@ -93,6 +95,7 @@ def look_ahead(request: PlanRequest) -> Ahead:
         coming_rps=coming_rps,
         horizon_s=horizon_s,
         patience_s=patience_s,
+        zero_after_s=_zero_after_s(request, horizon_s, patience_s),
         outlook=seen,
         cold_start_s=cold_s,
         dispersion=_at_one_replica(request, seen),
@@ -193,6 +196,23 @@ def _horizon_s(request: PlanRequest, cold_s: FloatArray) -> FloatArray:
     may_run = variants.max_replicas > 0
     np.maximum.at(horizon, variants.model[may_run], cold_s[may_run])
     return horizon
+
+
+def _zero_after_s(
+    request: PlanRequest, horizon_s: FloatArray, patience_s: FloatArray
+) -> FloatArray:
+    """Return how long a model that nobody asks for keeps its last replica. [s]
+
+    Where a request that has to wait for a start still gets its first token in time, one that
+    isn't there costs a start and nothing else: it goes after as long as that takes, which costs
+    at most twice what somebody pays who knows when the next request comes (ski rental).
+    """
+    policy = request.policy
+    ttft_s = np.full(len(horizon_s), np.inf)
+    np.minimum.at(ttft_s, request.variants.model, np.nan_to_num(request.slo.ttft_s, nan=np.inf))
+    in_time = np.isfinite(ttft_s) & (ttft_s >= horizon_s + policy.observation_window_s)
+    started_s = np.fmax(patience_s, policy.observation_window_s)
+    return np.where(in_time, np.fmin(started_s, policy.zero_after_s), policy.zero_after_s)
 
 
 def _unseen_rps(seen: Outlook, horizon_s: FloatArray, window_s: float) -> FloatArray:

@@ -79,7 +79,8 @@ class Policy:
     change_price_ratio : float
         A cheaper mix must save at least this share of the model's cost.
     zero_after_s : float
-        A variant with a minimum of zero goes there after this long without demand. [s]
+        A variant with a minimum of zero goes there after this long without demand, or sooner:
+        once that has lasted as long as a start, where a start fits into the target for TTFT. [s]
     observation_window_s : float
         Length of the window that the readings are means over. [s]
     upper_need_ratio : float

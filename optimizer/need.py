@@ -189,7 +189,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         policy=request.policy,
         patience_s=ahead.patience_s,
     )
-    idle = request.now_s - memory.seen_demand_s >= request.policy.zero_after_s
+    idle = request.now_s - memory.seen_demand_s >= ahead.zero_after_s
     # Nobody who asks for a model that has no replica: nothing wakes it, a restart least of all.
     idle |= ~there & ~asked_for
     # A count of zero has an error too, but nobody who asks needs no replica.

@@ -249,6 +249,24 @@ def test_a_model_without_traffic_goes_to_zero_after_its_retention():
     assert sum(desired(publication)) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("ttft_ms", "retained_s"),
+    [
+        pytest.param(1000, 600.0, id="a start is too long for the promise"),
+        pytest.param(90_000, 20.0, id="a start of 20 s fits into it"),
+    ],
+)
+def test_the_last_replica_is_kept_while_its_start_would_break_a_promise(ttft_ms, retained_s):
+    """A request that may wait for a start costs that start, no more: ski rental."""
+    catalog = catalog_of(ASLEEP.replace("ttft_ms: 1000", f"ttft_ms: {ttft_ms}"))
+    _, memory = publish(catalog, [busy(0, "f0", 1.0)], taken_s=1000.0)
+    quiet = [busy(0, "f0", 0.0, running_requests=0.0, kv_usage_ratio=0.0)]
+    kept, memory = publish(catalog, quiet, memory, taken_s=1000.0 + retained_s - 5.0)
+    gone, _ = publish(catalog, quiet, memory, taken_s=1000.0 + retained_s + 5.0)
+    assert sum(desired(kept)) >= 1.0
+    assert desired(gone) == [0.0, 0.0]
+
+
 def test_without_any_variant_nothing_is_decided(catalog):
     empty = catalog_of("variants: []")
     report = TickReport(collect_s=0.0, decide_s=0.0, encode_s=0.0)
