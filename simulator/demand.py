@@ -56,7 +56,7 @@ def draw_demand(workload: WorkloadSpec, random: np.random.Generator, *, end_s: f
     due = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2.0 * GRID_S)])
     arrival_s = np.interp(_renewals(workload.rate, random, due[-1]), due, times_s)
     arrival_s = arrival_s[arrival_s < end_s]
-    return Demand(requests=with_lengths(workload.phases, random, arrival_s), rate_rps=profile)
+    return Demand(requests=with_lengths(workload.phases, random, arrival_s), rate_rps=rate)
 
 
 def rate_on_grid(rate: RateSpec, times_s: FloatArray) -> FloatArray:

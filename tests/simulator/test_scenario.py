@@ -67,6 +67,19 @@ def test_arrivals_keep_the_rate_on_average(rate):
     np.testing.assert_allclose(np.mean(counts, axis=0), [10_000, 20_000], rtol=0.06)
 
 
+def test_the_true_rate_of_a_modulated_load_is_the_modulated_one():
+    """What the bounds know is the rate that arrivals were drawn from, busy spells included."""
+    rate = RateSpec(points=((0, 20.0),), busy_factor=5.0, busy_s=30.0, quiet_s=120.0)
+    demand = draw_demand(
+        WorkloadSpec(rate=rate, phases=(PHASE,)), np.random.default_rng(3), end_s=4000.0
+    )
+    came = np.bincount(demand.requests.arrival_s.astype(int), minlength=4000)[:4000]
+    told = demand.rate_rps[:4000]
+    assert sorted(set(np.round(told / told.min(), 6))) == [1.0, 5.0]
+    for level in (told.min(), told.max()):
+        assert came[told == level].mean() == pytest.approx(level, rel=0.1)
+
+
 def test_lengths_change_with_the_phase():
     later = {
         "at_s": 500.0,
