@@ -41,6 +41,22 @@ async def reaches(stage: Stage, reader: Reader, rate_rps: float, *, within_s: fl
     )
 
 
+async def stands(reader, *, for_s: float, within_s: float = 60.0) -> float:
+    """Return the count that was read once it has stood for some seconds."""
+
+    async def recent() -> list[tuple[float, float]]:
+        return [each for each in reader.counts if each[0] >= time.monotonic() - for_s]
+
+    began_s = time.monotonic()
+    read = await eventually(
+        recent,
+        lambda read: time.monotonic() - began_s >= for_s and len({count for _, count in read}) == 1,
+        within_s=within_s,
+        what=f"a count that stands for {for_s:g} s",
+    )
+    return read[-1][1]
+
+
 async def decides_anew(replica, *, since_s: float, within_s: float) -> float:
     """Wait for a decision of a replica's own that was made after a moment; return how long."""
 
@@ -160,8 +176,7 @@ async def test_all_replicas_end_and_the_config_maps_bring_the_decision_back(
     ):
         await eventually(lambda: count_of(reader), within_s=30, what="a first read")
         await reaches(stage, reader, 14.0)
-        await asyncio.sleep(6.0)  # ConfigMaps are written every 5 s at most
-        before = reader.counts[-1][1]
+        before = await stands(reader, for_s=6.0)  # ConfigMaps are written every 5 s at most
         for each in replicas.all:
             each.kill()
             (each.state / "decisions.state").unlink(missing_ok=True)
