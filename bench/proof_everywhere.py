@@ -28,16 +28,17 @@ def everywhere_section(results: Results) -> str:
     dominated = []
     for scenario in results.scenarios():
         share, cost = (results.mean(scenario, "wva", f).mean for f in ("attainment", "cost"))
-        best, price = (results.mean(scenario, CLAIRVOYANT, f).mean for f in ("attainment", "cost"))
+        own, best = results.against(scenario, CLAIRVOYANT, "attainment")
+        spent, price = results.against(scenario, CLAIRVOYANT, "cost")
         now, now_cost = (results.mean(scenario, ORACLE, f).mean for f in ("attainment", "cost"))
-        by = _dominating(results, scenario, share, cost)
+        by = _dominating(results, scenario)
         dominated += [scenario] if by else []
         if best >= GOOD:
             reached += 1
-            held += share >= GOOD and cost <= 1.2 * price
+            held += own >= GOOD and spent <= 1.2 * price
         rows.append(
             f"| {scenario} | {results.seeds(scenario, 'wva')} | {share:.1%} | {cost:.2f} | "
-            f"{text_of(best, '.1%')} | {text_of(price, '.2f')} | {text_of(cost / price, '.2f')} | "
+            f"{text_of(best, '.1%')} | {text_of(price, '.2f')} | {text_of(spent / price, '.2f')} | "
             f"{text_of(now, '.1%')} | {text_of(now_cost, '.2f')} | "
             f"{', '.join(by) or '-'} |"
         )
@@ -67,14 +68,14 @@ def _everywhere_claims(
     ]
 
 
-def _dominating(results: Results, scenario: str, share: float, cost: float) -> list[str]:
-    return [
-        label
-        for label in results.labels(scenario)
-        if label not in {"wva", "wva-keda", CLAIRVOYANT, ORACLE}
-        and results.mean(scenario, label, "attainment").mean > share
-        and results.mean(scenario, label, "cost").mean < cost
-    ]
+def _dominating(results: Results, scenario: str) -> list[str]:
+    def dominates(label: str) -> bool:
+        share, theirs = results.against(scenario, label, "attainment")
+        cost, price = results.against(scenario, label, "cost")
+        return theirs > share and price < cost
+
+    peers = set(results.labels(scenario)) - {"wva", "wva-keda", CLAIRVOYANT, ORACLE}
+    return [label for label in results.labels(scenario) if label in peers and dominates(label)]
 
 
 def varied_section(
@@ -88,9 +89,7 @@ def varied_section(
     for variation in variations:
         for scenario in (*HEADLINE, *VARIED):
             label = f"wva [{variation}]"
-            with_it = results.figures.get((scenario, "wva"), ())
-            without = results.figures.get((scenario, label), ())
-            pairs = list(zip(with_it, without, strict=False))
+            pairs = results.paired(scenario, "wva", label)
             if not pairs:
                 continue
             change = interval(np.array([b["attainment"] - a["attainment"] for a, b in pairs]))

@@ -52,8 +52,8 @@ def paper_section(results: Results) -> str:
 
 
 def _paper_goodput(results: Results, peer: str) -> str:
-    ours, theirs = (results.mean(PAPER, name, "goodput_rps").mean for name in ("wva", peer))
-    hours, their_hours = (results.mean(PAPER, name, "gpu_hours").mean for name in ("wva", peer))
+    ours, theirs = results.against(PAPER, peer, "goodput_rps")
+    hours, their_hours = results.against(PAPER, peer, "gpu_hours")
     good = ours >= 1.37 * theirs and hours <= their_hours
     text = (
         f"goodput {ours / theirs - 1.0:+.1%} against {peer} (wanted +37 %) at {hours:.2f} GPU hours "
@@ -63,21 +63,21 @@ def _paper_goodput(results: Results, peer: str) -> str:
 
 
 def _paper_failed(results: Results, peer: str) -> str:
-    ours, theirs = (results.mean(PAPER, name, "failed").mean for name in ("wva", peer))
+    ours, theirs = results.against(PAPER, peer, "failed")
     good = theirs > 0 and 10.0 * ours <= theirs
     text = f"{ours:.0f} failed requests against {theirs:.0f} of {peer} (wanted: a tenth)"
     return claim(good, text)
 
 
 def _energy(results: Results) -> str:
-    ours, theirs = (results.mean(PAPER, name, "energy_kwh").mean for name in ("wva", "hpa-kv"))
+    ours, theirs = results.against(PAPER, "hpa-kv", "energy_kwh")
     # Idle and full power are off by the same share for both, so the order doesn't depend on it.
     return claim(ours < theirs, f"{ours:.2f} kWh against {theirs:.2f} of hpa-kv, ±20 % each")
 
 
 def _beats(results: Results, scenario: str, peer: str) -> str:
-    share, cost = (results.mean(scenario, "wva", f).mean for f in ("attainment", "cost"))
-    theirs, price = (results.mean(scenario, peer, f).mean for f in ("attainment", "cost"))
+    share, theirs = results.against(scenario, peer, "attainment")
+    cost, price = results.against(scenario, peer, "cost")
     if math.isnan(theirs):
         return f"- not run: {peer}"
     text = f"against {peer}: {share:.1%} at {cost:.2f}, it {theirs:.1%} at {price:.2f}"

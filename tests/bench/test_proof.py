@@ -202,6 +202,20 @@ def test_who_is_better_and_cheaper_is_named(store):
     assert "**fails**: dominated in 1 of 1: public-ramp" in page(store, cells)
 
 
+def test_who_has_more_seeds_is_compared_on_those_that_both_have(store):
+    ours = [kept(store, PUBLIC, "wva", attainment=0.9, cost=5.0)]
+    peer = [
+        dataclasses.replace(kept(store, PUBLIC, "knative"), seeds=(seed,)) for seed in (1, 2, 3)
+    ]
+    for cell, attainment in zip(peer, (0.8, 1.0, 1.0), strict=True):
+        store.keep(cell, [FIGURES | {"attainment": attainment, "cost": 4.0}], 1.0)
+    ours.append(kept(store, PUBLIC, CLAIRVOYANT))
+    results = Results.of(store, [Table("all", (*ours, *peer))])
+    assert results.against(PUBLIC, "knative", "attainment") == (0.9, 0.8)
+    assert results.mean(PUBLIC, "knative", "attainment").mean == pytest.approx(2.8 / 3)
+    assert "dominated in 0 of 1" in render_page(results, seeds=3, settings={})
+
+
 def test_without_any_run_the_page_claims_nothing(store):
     text = page(store, [Cell(scenario=PAPER, policy="wva", seeds=(1,))])
     assert "0 of 1 runs" in text
