@@ -11,7 +11,7 @@ import numpy as np
 
 from .ahead import Ahead, look_ahead
 from .correction import CorrectionState
-from .counts import bounds_in_force, wanted
+from .counts import Bounds, bounds_in_force, wanted
 from .decision import Plan, PlanRequest, PlanState
 from .domain import FloatArray, IntArray, Trust
 from .estimator_state import EstimatorState
@@ -83,16 +83,12 @@ def _plan_ordered(request: PlanRequest) -> Plan:
     capacity = _side_by_side(request, router, replica_capacity(request, sizing), ahead)
     need = required(request, capacity, ahead)
     bounds = bounds_in_force(request, need)
-    settled = wanted(request, capacity, need, ahead, bounds)
-    rationed = ration(
-        request,
-        settled,
-        rate_rps=capacity.rate_rps,
-        lowest=bounds.lowest,
-        highest=bounds.highest,
-        need_rps=need.now_rps,
-        cold_start_s=ahead.cold_start_s,
-    )
+    rationed = _rationed(request, capacity, need, ahead, bounds)
+    wider = _wider(router, capacity, rationed)
+    if wider is not None:
+        other = _rationed(request, wider, need, ahead, bounds)
+        if _loses_less(request, need, other, rationed):
+            capacity, rationed = wider, other
     why = np.where(
         rationed.scarce & ~bounds.frozen,
         rationed.settled.binding,
@@ -110,6 +106,50 @@ def _plan_ordered(request: PlanRequest) -> Plan:
         estimator=estimator,
         correction=correction,
     )
+
+
+def _rationed(
+    request: PlanRequest, capacity: Capacity, need: Need, ahead: Ahead, bounds: Bounds
+) -> Rationed:
+    """Return what the models want, each alone, made to fit what there is."""
+    return ration(
+        request,
+        wanted(request, capacity, need, ahead, bounds),
+        rate_rps=capacity.rate_rps,
+        lowest=bounds.lowest,
+        highest=bounds.highest,
+        need_rps=need.now_rps,
+        cold_start_s=ahead.cold_start_s,
+    )
+
+
+def _wider(router: Routed, capacity: Capacity, rationed: Rationed) -> Capacity | None:
+    """Return the capacity with all variants of who is short side by side, None if they are.
+
+    Which of them may run was chosen as if each model had what there is for itself: where
+    others take it, one that binds its siblings is better than none.
+    """
+    own = capacity.own_rps
+    left_out = (capacity.rate_rps == 0.0) & (own > 0.0) & (rationed.unmet_ratio > 0.0)
+    rows = np.bincount(router.rows, weights=left_out) > 0
+    if not rows.any():
+        return None
+    together = rates_at(router, own, np.ones(len(own), dtype=np.int64))
+    return replace(capacity, rate_rps=np.where(rows[router.rows], together, capacity.rate_rps))
+
+
+def _loses_less(request: PlanRequest, need: Need, one: Rationed, other: Rationed) -> bool:
+    """Return whether `one` loses fewer requests than `other`, of the highest class first."""
+    model, models = request.variants.model, len(request.model_names)
+    rank = request.supply.rank if request.supply is not None else np.ones(models, dtype=np.int64)
+    classes, place = np.unique(rank, return_inverse=True)
+    lost = []
+    for each in (one, other):
+        ratio = np.zeros(models)
+        np.maximum.at(ratio, model, each.unmet_ratio)
+        lost.append(np.bincount(place, weights=ratio * need.now_rps, minlength=len(classes)))
+    differs = np.flatnonzero(np.abs(lost[0] - lost[1]) > 1e-9 * (1.0 + lost[1]))
+    return bool(len(differs) and lost[0][differs[0]] < lost[1][differs[0]])
 
 
 def _side_by_side(

@@ -426,3 +426,49 @@ def test_rows_of_a_takeover_follow_the_variants_order():
     table = RoutingTable.of(np.zeros(3, dtype=np.int64), takes_over=np.array([2, -1, 0]))
     order = np.array([1, 2, 0])
     assert table.reordered(order).takes_over.tolist() == [-1, 2, 1]
+
+
+def two_models(law, fast_there):
+    """The model of `question` twice, the first one's class higher; few of the fast type."""
+    one = question(law=law, rate=60.0, current=(0, 0))
+
+    def twice(record):
+        return record.take(np.array([0, 1, 0, 1]))
+
+    return replace(
+        one,
+        variant_names=("a fast", "a slow", "b fast", "b slow"),
+        model_names=("a", "b"),
+        variants=replace(
+            twice(one.variants),
+            model=np.array([0, 0, 1, 1]),
+            cost_per_hour=np.array([1.2, 1.0, 1.2, 1.0]),
+        ),
+        models=ModelTable.of(np.array([60.0, 40.0])),
+        profiles=twice(one.profiles),
+        limits=twice(one.limits),
+        workloads=twice(one.workloads),
+        slo=twice(one.slo),
+        observations=twice(one.observations),
+        routing=twice(one.routing),
+        supply=replace(
+            Supply.unlimited(2, 4),
+            uses=Uses(
+                resource=np.array([0, 0]),
+                variant=np.array([0, 2]),
+                units=np.ones(2),
+                capacity=np.array([float(fast_there)]),
+            ),
+            names=("FAST",),
+            spares_running=np.zeros(1, dtype=bool),
+            priority=np.array([1, 2]),
+        ),
+    )
+
+
+def test_who_gets_none_of_the_type_that_it_would_choose_is_served_by_the_other():
+    alone = settled(two_models(EQUAL, 99))
+    assert alone.desired[[1, 3]].tolist() == [0, 0], "the slow type binds, and is left out"
+    short = settled(two_models(EQUAL, alone.desired[0]))
+    assert short.unmet_ratio.max() == 0.0
+    assert short.desired[3] * short.capacity_rps[3] >= 40.0
