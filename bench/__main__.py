@@ -16,6 +16,7 @@ from pathlib import Path
 BENCHES = (
     "sizing_speed",
     "decision_speed",
+    "solver_quality",
     "parse_speed",
     "exposition_speed",
     "scrape_speed",

@@ -143,6 +143,7 @@ def exact(
     highs = solver()
     highs.setOptionValue("mip_max_nodes", nodes)
     highs.setOptionValue("mip_rel_gap", max(gap_ratio, _LEAST_GAP))
+    highs.setOptionValue("mip_heuristic_run_feasibility_jump", False)
     highs.passModel(model.lp)
     start = highspy.HighsSolution()
     start.col_value = model.values(incumbent, problem)

@@ -47,11 +47,13 @@ class SolverLimits:
 
     The exact solver chooses among all counts of parts of at most `always` variants, of larger
     ones among at most so many candidates, and all counts of so many services; it looks at so
-    many nodes. For parts of more than `variants` it is asked only where the search may have
-    lost more than `large_gap_ratio`.
+    many nodes. Where that leaves more open than it should, parts of at most `small` variants
+    are left to it as a whole. For parts of more than `variants` it is asked only where the
+    search may have lost more than `large_gap_ratio`.
     """
 
     always: int = 24
+    small: int = 64
     variants: int = 200
     candidates: int = 200
     loose: int = 12
@@ -203,7 +205,11 @@ def _finished(
         if best.objective - chosen.bound <= max(reach, tolerance):
             return replace(best, proven=True)
         reach *= _FARTHER
-    return best
+    if problem.single or not limits.always < len(problem.service) <= limits.small:
+        return best
+    every = np.ones(len(penalty), dtype=np.bool_)
+    counts = whole_choice(pool, penalty, every, best.counts, nodes=limits.nodes, gap=tolerance)
+    return _better(problem, penalty, best, filled(problem, penalty, counts), Method.SOLVER)
 
 
 def _first_reach(chosen: Choice) -> float:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.random_systems import instance
 from optimizer.candidates import Candidates, members_of
 from optimizer.enumeration import Pricing, alone
 from optimizer.scarcity import allocate, penalties
 
-from .test_scarcity import instance, small
+from .test_scarcity import small
 
 
 def priced(candidates: Candidates, paid) -> np.ndarray:
