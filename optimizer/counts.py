@@ -109,6 +109,7 @@ def _settled(
         peak_rps=share * peak_rps[rows] if alone else peak_rps,
         policy=request.policy,
         start_per_hour=_start_per_hour(request, ahead),
+        steady=ahead.settled[request.variants.model] if alone else np.repeat(ahead.settled, ROLES),
     )
     each = all_of(rows, settled.covered, len(need_rps)) if alone else settled.covered
     covered = np.asarray(each.reshape(-1, ROLES).all(axis=1))

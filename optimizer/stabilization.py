@@ -6,7 +6,8 @@ Rules, all in this file:
    recent peak with the hysteresis on top.
 2. More is added to what is there in one step; nothing is taken away in the same step.
 3. A change has a price: starting a replica, and stopping one. What is added, what goes, and
-   whether variants are swapped is chosen with it; a swap has to save a share of the cost on top.
+   whether variants are swapped is chosen with it; a swap has to save a share of the cost on
+   top, and waits until the load stands still.
 4. Nothing is removed before replicas that stay and are *ready* carry the peak;
    starting replicas count on the way up, never on the way down.
 5. A variant whose readings are partial or missing never loses a replica, and none loses
@@ -131,6 +132,7 @@ def settle(
     peak_rps: FloatArray,
     policy: Policy,
     start_per_hour: FloatArray | None = None,
+    steady: BoolArray | None = None,
 ) -> Settlement:
     """Return the counts to ask for, given what is there and what is needed.
 
@@ -150,6 +152,9 @@ def settle(
     start_per_hour : array, shape (V,), optional
         Price of a start, spread over the time that it is expected to last; none by default.
         [currency/h]
+    steady : array of bool, shape (M,), optional
+        Whose demand stands still, so that what starts for a saving alone has time to save it;
+        by default all.
 
     Returns
     -------
@@ -171,6 +176,7 @@ def settle(
     shrunk = mix(cost_per_hour=gone, lowest=floor, highest=here, demand_rps=asked_rps)
     stays = np.where(shrunk.covered[model], shrunk.replicas, here)
     swapped, swap = stays, np.zeros(len(need_rps), dtype=np.bool_)
+    lasting = np.ones_like(swap) if steady is None else steady
     spent = _total(model, cost * stays + change_per_hour(start, here, stays), need_rps)
     least = policy.change_price_ratio * _total(model, cost * stays, need_rps)
     # Cheapest by the hour, and cheapest if all were to be started: the price lies between.
@@ -178,7 +184,7 @@ def settle(
         other = mix(cost_per_hour=price, lowest=floor, highest=highest, demand_rps=asked_rps)
         costs = cost * other.replicas + change_per_hour(start, here, other.replicas)
         spend = _total(model, costs, need_rps)
-        better = other.covered & (spend < spent - np.where(swap, 0.0, least))
+        better = other.covered & lasting & (spend < spent - np.where(swap, 0.0, least))
         swapped = np.where(better[model], other.replicas, swapped)
         spent, swap = np.where(better, spend, spent), swap | better
     smaller = np.where(swap[model], swapped, stays)

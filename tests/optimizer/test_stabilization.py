@@ -31,7 +31,9 @@ def table(current, *, ready=None, cost=None, partial=None, blind=None, model=Non
     )
 
 
-def run(variants, rate, need, peak, *, low=None, high=None, removable=None, start=None):
+def run(
+    variants, rate, need, peak, *, low=None, high=None, removable=None, start=None, steady=True
+):
     n = len(variants)
     return settle(
         variants=variants,
@@ -43,6 +45,7 @@ def run(variants, rate, need, peak, *, low=None, high=None, removable=None, star
         peak_rps=np.array([peak]),
         policy=POLICY,
         start_per_hour=None if start is None else np.asarray(start, dtype=np.float64),
+        steady=np.array([steady]),
     )
 
 
@@ -104,6 +107,13 @@ def test_a_swap_keeps_of_the_old_only_what_carries_the_peak_until_then():
     assert waiting.binding.tolist() == [Binding.HANDOVER, Binding.COST]
     unready = table([4, 0], ready=[1, 0], cost=[2.0, 1.0])
     assert run(unready, [10.0, 10.0], 15.0, 15.0).desired.tolist() == [4, 2]
+
+
+def test_while_a_load_moves_nothing_is_started_for_a_saving_alone():
+    """A replica that goes is another matter: that saves at once."""
+    dear = table([4, 0], cost=[2.0, 1.0])
+    assert run(dear, [10.0, 10.0], 15.0, 15.0, steady=False).desired.tolist() == [2, 0]
+    assert run(dear, [10.0, 10.0], 15.0, 15.0, steady=True).desired.tolist() == [2, 2]
 
 
 def test_a_swap_that_saves_little_is_left_alone():
