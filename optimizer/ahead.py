@@ -10,6 +10,7 @@ import numpy as np
 
 from .cold_start import ColdStartState, cold_start_s, observe_starts
 from .decision import PlanRequest
+from .dispersion import long_run
 from .domain import BoolArray, FloatArray
 from .forecast import Outlook, observe, outlook
 from .forecast_state import BUCKET_S, ForecastState
@@ -237,8 +238,9 @@ def _scored_s(horizon_s: FloatArray, patience_ratio: float) -> FloatArray:
 def _at_one_replica(request: PlanRequest, seen: Outlook) -> FloatArray:
     """Return the index of dispersion at one of as many replicas as the level needs.
 
-    Their number follows from concurrency alone: capacity must not move with the count that
-    it decides. Nor must it move with every reading: what was sized with stays in force
+    What is counted from reading to reading is extrapolated to bursts of any length. The
+    number of replicas follows from concurrency alone: capacity must not move with the count
+    that it decides. Nor must it move with every reading: what was sized with stays in force
     until the estimate has left it by more than its noise.
     """
     model, work, profiles = request.variants.model, request.workloads, request.profiles
@@ -247,7 +249,11 @@ def _at_one_replica(request: PlanRequest, seen: Outlook) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         number = np.maximum(seen.level_rps[model] * stay_s / slots, 1.0)
     number = np.where(np.isfinite(number), number, 1.0)
-    estimate = 1.0 + (seen.dispersion[model] - 1.0) / number
+    apart_s = min(
+        request.now_s - request.state.forecast.read_s, request.policy.observation_window_s
+    )
+    dispersion = long_run(seen.dispersion, np.fmax(seen.level_rps, 0.0) * apart_s)
+    estimate = 1.0 + (dispersion[model] - 1.0) / number
     before = request.state.recalled(request.state.sized_dispersion, request.variant_names)
     within = np.abs(np.log(estimate / before)) <= np.log(DISPERSION_BAND)
     return np.where(within, before, estimate)

@@ -13,10 +13,20 @@ import numpy as np
 from .domain import Columns, FloatArray
 from .service import RequestWork
 
-__all__ = ["WorkMoments", "clustering", "peers_within", "queue_variability", "work_moments"]
+__all__ = [
+    "WorkMoments",
+    "clustering",
+    "long_run",
+    "peers_within",
+    "queue_variability",
+    "work_moments",
+]
 
 # Makes the bound of `peers_within` at short times an approximation (checked in the tests).
 _SHORT_TIMES = 0.65
+# What is counted is extrapolated to this many times itself at most.
+_FARTHEST = 2.0
+_LEAST_INTERVALS = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,6 +150,36 @@ def peers_within(arrivals: FloatArray, intervals: FloatArray) -> FloatArray:
     at_once = _SHORT_TIMES * np.maximum(share - 1.0, 0.0)
     with np.errstate(divide="ignore"):
         return np.where(arrivals > 1.0, 1.0 / (at_once + 2.0 / (arrivals - 1.0)), 0.0)
+
+
+def long_run(counted: FloatArray, intervals: FloatArray) -> FloatArray:
+    """Return the index of dispersion over long times, given that of counts over a short one.
+
+    Parameters
+    ----------
+    counted : array, shape (V,), >= 1
+        Index of dispersion of counts, I(m).
+    intervals : array, shape (V,), > 0
+        The time that was counted over, in mean intervals between arrivals, m.
+
+    Returns
+    -------
+    ndarray, shape (V,)
+        At least `counted`, at most twice that.
+
+    Notes
+    -----
+    A burst that lasts longer than the time of a count isn't seen whole. With gamma
+    intervals of CV² = I the variance of a stationary count is I m - (I² - 1) / 6 for
+    large m [1]_. I(m) = 1 + (I - 1) / (1 + I / 6 m) agrees with that and stays within
+    bounds for small m; it is solved for I.
+
+    References
+    ----------
+    .. [1] D. R. Cox, "Renewal Theory", Methuen 1962, section 4.5.
+    """
+    unseen = (counted - 1.0) / (6.0 * np.maximum(intervals, _LEAST_INTERVALS))
+    return counted / np.maximum(1.0 - unseen, 1.0 / _FARTHEST)
 
 
 def queue_variability(

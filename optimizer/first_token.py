@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dispersion import peers_within
 from .domain import Columns, FloatArray, IntArray
+from .prompt_queue import BurstFactors, burst_factors
 from .queueing import Stationary
 from .rootfind import find_roots
 from .service import RequestWork
@@ -32,10 +32,6 @@ _QUANTILE_TOLERANCE = 1e-7
 _LEAST_WAIT = 1e-3
 # A share of waiting requests below this is rounding.
 _LEAST_WAITING = 1e-12
-# Rounds in which clusters of arrivals and the steps that they lengthen agree, and the part
-# of a step that others arrive within.
-_ROUNDS = 3
-_WITHIN = 1.0
 # Least part of a variance that is put down to prompts, so that it can be divided by.
 _LEAST_PART = 1e-9
 
@@ -235,19 +231,14 @@ def _at_once(work: RequestWork, load: Load, share: FloatArray) -> _Parts:
         TTFT = U T* + A + S + (prompts that arrive in T*),
 
     the last a compound Poisson sum of mean ρ T*. The slow change of A moves all of it.
-
-    Arrivals that are more clustered than Poisson come as batches of geometric size within
-    a step, v others on average: λ E[S²] gains 2 v λ S², and a request has two such numbers
-    of others beside it, those before and those behind.
+    Where arrivals come in bursts, all but that change grows as in `prompt_queue`.
     """
     s, shape = work.prefill_s, work.prompt_shape
     floor, rho = load.step_floor_s, load.prompt_share
     mean = floor / (1.0 - share)
-    v = _others(work, load, share)
-    spread = shape + 2.0 * v
-    second = share * s * spread  # λ E[S²] of batches
-    third = share * s**2 * (shape**3 + 6.0 * v * (shape + v))
-    scale = s * spread / (1.0 - share**2)
+    second = share * s * shape  # λ E[S²]
+    third = share * s**2 * shape**3
+    scale = s * shape / (1.0 - share**2)
     variance = share * scale * mean
     raw2 = variance + mean**2
     raw3 = 2.0 * variance * scale + 3.0 * mean * variance + mean**3
@@ -266,32 +257,32 @@ def _at_once(work: RequestWork, load: Load, share: FloatArray) -> _Parts:
     g2 = u2 * met2 + second * met1
     g3 = u3 * met3 + 3.0 * second * u1 * met2 + third * met1
     lever = 1.0 + u1 / (1.0 - share)
-    own1, own2, own3 = _prompt_cumulants(work, others=v)
+    own1, own2, own3 = _prompt_cumulants(work)
+    burst = _bursts(work, load, share)
+    total = burst.mean * (g1 + floor + own1)
     return _Parts(
-        mean=g1 + floor + own1,
-        variance=g2 - g1**2 + own2 + lever**2 * load.step_floor_variance_s2,
-        third=g3 - 3.0 * g1 * g2 + 2.0 * g1**3 + own3 + lever**3 * load.step_floor_third_s3,
-        prompt_mean=rho * met1 + own1,
-        prompt_variance=rho**2 * (met2 - met1**2) + rho * s * spread * met1 + own2,
+        mean=total,
+        variance=burst.variance * (g2 - g1**2 + own2) + lever**2 * load.step_floor_variance_s2,
+        third=burst.third * (g3 - 3.0 * g1 * g2 + 2.0 * g1**3 + own3)
+        + lever**3 * load.step_floor_third_s3,
+        prompt_mean=rho * met1 + own1 + total - (g1 + floor + own1),
+        prompt_variance=burst.variance
+        * (rho**2 * (met2 - met1**2) + rho * s * shape * met1 + own2),
     )
 
 
-def _others(work: RequestWork, load: Load, share: FloatArray) -> FloatArray:
-    """Return how many more than usual arrive behind a request within its step.
-
-    Steps that are met are the longer for it.
-    """
-    mean = step_s = load.step_floor_s / (1.0 - share)
-    others = np.zeros_like(mean)
+def _bursts(work: RequestWork, load: Load, share: FloatArray) -> BurstFactors:
     if np.all(load.arrivals == 1.0):
-        return others
-    for _ in range(_ROUNDS):
-        others = peers_within(
-            load.arrivals, np.maximum(load.rate_rps * step_s * _WITHIN, _LEAST_WAIT)
-        )
-        scale = work.prefill_s * (work.prompt_shape + 2.0 * others) / (1.0 - share**2)
-        step_s = mean + share * scale
-    return others
+        alike = np.ones_like(share)
+        return BurstFactors(mean=alike, variance=alike, third=alike)
+    return burst_factors(
+        work,
+        rate_rps=load.rate_rps,
+        share=share,
+        step_floor_s=load.step_floor_s,
+        budget_s=load.budget_s,
+        arrivals=load.arrivals,
+    )
 
 
 def _after_wait(work: RequestWork, load: Load) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -302,7 +293,7 @@ def _after_wait(work: RequestWork, load: Load) -> tuple[FloatArray, FloatArray, 
     """
     s, shape, step = work.prefill_s, work.prompt_shape, load.full_step_s
     others = load.full_prompt_share * step
-    own1, own2, own3 = _prompt_cumulants(work, others=np.zeros_like(s))
+    own1, own2, own3 = _prompt_cumulants(work)
     return (
         step + own1,
         # A slot frees at any point of a step, the chain's clock doesn't know which.
@@ -311,23 +302,10 @@ def _after_wait(work: RequestWork, load: Load) -> tuple[FloatArray, FloatArray, 
     )
 
 
-def _prompt_cumulants(
-    work: RequestWork, *, others: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the cumulants of the own prompt's work and of its batch's.
-
-    Prompts are lognormal by two moments; the batch has twice a geometric number of
-    others, of mean `others` each.
-    """
+def _prompt_cumulants(work: RequestWork) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the cumulants of a prompt's work, lognormal by two moments."""
     s, shape = work.prefill_s, work.prompt_shape
-    own2, own3 = s**2 * (shape - 1.0), s**3 * (shape**3 - 3.0 * shape + 2.0)
-    number1, number2 = 2.0 * others, 2.0 * others * (1.0 + others)
-    number3 = number2 * (1.0 + 2.0 * others)
-    return (
-        s * (1.0 + number1),
-        own2 * (1.0 + number1) + number2 * s**2,
-        own3 * (1.0 + number1) + 3.0 * number2 * s * own2 + number3 * s**3,
-    )
+    return s, s**2 * (shape - 1.0), s**3 * (shape**3 - 3.0 * shape + 2.0)
 
 
 def _safe_log(x: FloatArray) -> FloatArray:

@@ -50,6 +50,8 @@ _LEAST_SPREAD = 0.01
 # A memory too small for one request is as good as one that never holds two.
 _SURELY = 1.0 - 1e-6
 _LEAST_STEPS = 1e-6
+# Part of a burst that is still there when its later requests arrive.
+_BEFORE = 0.7
 _MANY = 1e6
 # Stands for the service rate of states that a row doesn't have: never entered.
 _NEVER = 1e30
@@ -111,6 +113,8 @@ class States:
         Probability that one is.
     closed_rate_rps : ndarray, shape (V, N), n = 1..N
         μ(n) over 1 - λ S free. [requests/s]
+    joined : ndarray, shape (V, N + 1), or (V, 0) where all arrivals are Poisson
+        Probability that a slot is free, but others of an arrival's burst take it first.
     ahead : ndarray, shape (V, N), n = 0..N-1
         States from n to where clusters end: a row's last, or what memory holds.
     """
@@ -119,6 +123,7 @@ class States:
     work: RequestWork
     in_service: FloatArray
     full: FloatArray
+    joined: FloatArray
     free: HalfWidthArray
     closed_rate_rps: HalfWidthArray
     ahead: HalfWidthArray
@@ -130,6 +135,7 @@ class States:
             work=self.work.take(rows),
             in_service=self.in_service if len(self.in_service) == 1 else self.in_service[rows],
             full=self.full[rows],
+            joined=self.joined[rows],
             free=self.free[rows],
             closed_rate_rps=self.closed_rate_rps[rows],
             ahead=self.ahead[rows],
@@ -204,16 +210,17 @@ def build_states(replica: Replica, work: RequestWork) -> States:
     steps_s = ((work.prefill_steps + work.decode_steps) * work.iteration_base_s)[:, None]
     each = work.decode_s[:, None] + again[:, 1:] + work.prefill_s[:, None] * waits
     rate = served / (steps_s + served * each)
+    bursts = bool(np.any(replica.arrivals > 1.0))
+    ahead = np.maximum(np.minimum(last, np.floor(memory)) - sizes, 0.0)
     return States(
         replica=replica,
         work=work,
         in_service=in_service,
         full=full,
+        joined=_joined(replica, ahead) * (1.0 - full) if bursts else np.empty((len(last), 0)),
         free=(1.0 - waits).astype(np.float32),
         closed_rate_rps=np.where(sizes[:, 1:] > last, _NEVER, rate).astype(np.float32),
-        ahead=np.maximum(np.minimum(last, np.floor(memory)) - sizes[:, :-1], 0.0).astype(
-            np.float32
-        ),
+        ahead=ahead[:, :-1].astype(np.float32),
     )
 
 
@@ -251,6 +258,7 @@ def occupancy(states: States, arrival_rate_rps: FloatArray) -> Stationary:
             log_step=log_step,
             in_service=states.in_service,
             must_wait=states.full,
+            joined=states.joined,
             last=replica.last,
             arrival_rate_rps=arrival_rate_rps,
             full_rate_rps=replica.full_rate_rps,
@@ -291,6 +299,18 @@ def _log_steps(
         up /= rate
         np.log(up, out=up)
     return up
+
+
+def _joined(replica: Replica, ahead: FloatArray) -> HalfWidthArray:
+    """Return the probability that a burst fills what is free before one of it arrives.
+
+    A burst of I has (I - 1) / 2 before the one that is asked about, on average.
+    """
+    before = np.maximum(_BEFORE * (replica.arrivals - 1.0) / 2.0, 1.0 / _NEVER)
+    going_on = _column(np.log(before / (1.0 + before)))
+    with np.errstate(under="ignore"):
+        joined: HalfWidthArray = np.exp(ahead.astype(np.float32) * going_on)
+    return joined
 
 
 def _column(values: FloatArray) -> HalfWidthArray:

@@ -4,9 +4,10 @@ State n counts requests in the system. Up to the last state N rates depend on n;
 there on, while Q more may wait, they don't, and the tail is summed in closed form. All in
 logs, for all variants at once: arrays are (V, N + 1), rows padded to the longest.
 
-Textbook M/M(n)/1/K by default. Two extensions keep the flow in balance and are 1 where
-not wanted: `variability` stretches the waits behind a full batch as more (or less)
-variable work does, and a caller may give any ratios of neighboring probabilities.
+Textbook M/M(n)/1/K by default. Three extensions keep the flow in balance: `variability`
+stretches the waits behind a full batch as more (or less) variable work does, `joined`
+lets arrivals wait behind others of their own burst, and a caller may give any ratios of
+neighboring probabilities.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Chain:
         Requests in service in state n, on average; the others wait.
     must_wait : ndarray, shape (V, N + 1)
         Probability that an arrival in state n has to wait.
+    joined : ndarray, shape (V, N + 1), or (V, 0) where arrivals come one by one
+        Probability that it finds a slot in state n, but others of its burst take it first.
     last : ndarray of int, shape (V,)
         Each row's last state before the tail, >= 1.
     arrival_rate_rps : ndarray, shape (V,), > 0
@@ -49,6 +52,7 @@ class Chain:
     log_step: FloatArray | HalfWidthArray
     in_service: FloatArray
     must_wait: FloatArray
+    joined: FloatArray
     last: IntArray
     arrival_rate_rps: FloatArray
     full_rate_rps: FloatArray
@@ -58,7 +62,9 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stationary(Columns):
-    """Averages of the stationary chain; waits are those of accepted arrivals (PASTA).
+    """Averages of the stationary chain; waits are those of accepted arrivals.
+
+    Arrivals see what time averages show, and the others of their burst.
 
     Attributes
     ----------
@@ -128,6 +134,7 @@ def birth_death(
         log_step=np.where(beyond, -np.inf, np.log(ratio)),
         in_service=sizes[None, :].astype(np.float64),
         must_wait=(sizes[None, :] >= last[:, None]).astype(np.float64),
+        joined=np.empty((len(last), 0)),
         last=last,
         arrival_rate_rps=arrival_rate_rps,
         full_rate_rps=np.take_along_axis(service_rate_rps, last[:, None] - 1, 1)[:, 0],
@@ -160,21 +167,25 @@ def stationary(chain: Chain) -> Stationary:
     With ρ = λ/μ and r = ρ^(1/φ), the tail is p(N + j) = p(N) ρ (1 - r) / (1 - ρ) r^(j-1).
     Its weight is what an M/M/1 tail has, so that μ carries what λ brings: what crosses
     from below is λ P(n < N), what the tail gives back is μ P(n > N), and together they are
-    the throughput.
+    the throughput. Where bursts join the queue from below N, X of them, the tail has
+    (p(N) + X) / p(N) times that weight, and λ X less crosses into N.
     """
     tail = _tail(chain)
     weights, tail_weight = _weights(chain, tail)
+    joined = _joined(chain, weights)
+    tail_weight = tail_weight + _more(joined, tail.log_weight)
     total = weights.sum(axis=1) + tail_weight
     mean, variance, third, waiting_below, served = _moments(chain, weights, tail_weight, total)
     tail_share = tail_weight / total
     at_last = np.take_along_axis(weights, chain.last[:, None], 1)[:, 0] / total
-    below = np.maximum(1.0 - at_last - tail_share, 0.0)
+    joined /= total
+    below = np.maximum(1.0 - at_last - tail_share - joined, 0.0)
     throughput = chain.arrival_rate_rps * below + chain.full_rate_rps * tail_share
     throughput = np.maximum(throughput, np.finfo(np.float64).tiny)
     blocking = np.clip(1.0 - throughput / chain.arrival_rate_rps, 0.0, 1.0)
     queued = served + tail_share * (chain.last - _at_last(chain) + tail.mean)
     accepted = np.maximum(1.0 - blocking, np.finfo(np.float64).tiny)
-    waiting = np.clip((waiting_below + tail_share - blocking) / accepted, 0.0, 1.0)
+    waiting = np.clip((waiting_below + joined + tail_share - blocking) / accepted, 0.0, 1.0)
     return Stationary(
         idle_ratio=weights[:, 0] / total,
         blocking_ratio=blocking,
@@ -202,6 +213,19 @@ def _weights(chain: Chain, tail: _Tail) -> tuple[FloatArray, FloatArray]:
     with np.errstate(under="ignore"):
         weights = np.exp(log_weights.astype(chain.log_step.dtype)).astype(np.float64, copy=False)
         return weights, np.exp(log_tail - largest)
+
+
+def _joined(chain: Chain, weights: FloatArray) -> FloatArray:
+    """Return the weight of states below N times what joins the queue from there, shape (V,)."""
+    if chain.joined.shape[1] == 0:
+        return np.zeros(len(weights))
+    return np.asarray(np.einsum("vn,vn->v", weights, chain.joined))
+
+
+def _more(joined: FloatArray, log_weight: FloatArray) -> FloatArray:
+    """Return the tail's weight for what joins it from below N."""
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        return np.asarray(np.exp(np.log(joined) + log_weight))
 
 
 def _moments(

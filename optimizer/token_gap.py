@@ -77,14 +77,14 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     open_share = rho * (1.0 - stationary.waiting_ratio)
     per_gap, per_gap2 = _per_gap(work)
 
-    beside, behind = _others(load, step, steps)
+    beside, behind = _others(work, load, step, steps)
     longer = rho * s * (shape + 2.0 * beside) / (1.0 - open_share**2)
     room = np.maximum(floor + load.budget_s - step, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         bounded = np.where(np.isfinite(room), longer * room / (longer + room), longer)
     met = step + np.where(longer > 0.0, bounded, 0.0)
     first = np.maximum(floor + s * (1.0 + 2.0 * beside) + rho * met - step, 0.0)
-    later = s * (behind - beside)
+    later = s * (behind - beside) * (1.0 - stationary.waiting_ratio)
     mean = step + (first * open_share + later) / (1.0 - open_share) * per_gap
 
     base = work.iteration_base_s
@@ -108,10 +108,17 @@ def token_gap(work: RequestWork, load: Load, stationary: Stationary) -> TokenGap
     )
 
 
-def _others(load: Load, step_s: FloatArray, steps: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return how many beyond the usual follow a request within its step, and its life."""
+def _others(
+    work: RequestWork, load: Load, step_s: FloatArray, steps: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return how many beyond the usual follow a request within its step, and its life.
+
+    No more within its step than what fits into the budget behind it.
+    """
     in_step = np.maximum(load.rate_rps * step_s, 1e-9)
-    return peers_within(load.arrivals, in_step), peers_within(load.arrivals, in_step * steps)
+    beside = peers_within(load.arrivals, in_step)
+    behind = peers_within(load.arrivals, in_step * steps)
+    return beside / (1.0 + 2.0 * work.prefill_s * beside / load.budget_s), behind
 
 
 def _per_gap(work: RequestWork) -> tuple[FloatArray, FloatArray]:

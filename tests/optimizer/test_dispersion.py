@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.dispersion import clustering, peers_within, queue_variability, work_moments
+from optimizer.dispersion import (
+    clustering,
+    long_run,
+    peers_within,
+    queue_variability,
+    work_moments,
+)
 from optimizer.latency import predict
 from optimizer.occupancy import build_work
 from optimizer.sizing import largest_arrival_rate
@@ -104,3 +110,23 @@ class TestClusteredArrivals:
             *busy, busy.targets(ttft_s=0.3), stability_margin_ratio=0.1, dispersion=scattered
         )
         assert np.all(np.diff(sized.rate_rps) < 0)
+
+
+class TestLongRun:
+    @pytest.mark.parametrize("cv2", [2.0, 4.0, 16.0])
+    @pytest.mark.parametrize("intervals", [8.0, 16.0, 64.0])
+    def test_a_short_count_tells_of_gamma_intervals_over_a_long_one(self, cv2, intervals):
+        random = np.random.default_rng(4)
+        arrivals = np.cumsum(random.gamma(1.0 / cv2, cv2, 1_000_000))
+        counts = np.histogram(arrivals, np.arange(0.0, arrivals[-1], intervals))[0]
+        found = long_run(np.array([counts.var() / counts.mean()]), np.array([intervals]))[0]
+        assert found == pytest.approx(cv2, rel=0.08)
+
+    def test_poisson_arrivals_stay_so_however_few(self):
+        assert long_run(np.ones(3), np.array([0.0, 1.0, 50.0])) == pytest.approx(1.0)
+
+    @numerics
+    @given(st.floats(1.0, 100.0), st.floats(0.0, 1e6))
+    def test_is_at_least_what_was_counted_and_at_most_twice_that(self, counted, intervals):
+        found = long_run(np.array([counted]), np.array([intervals]))[0]
+        assert counted <= found <= 2.0 * counted * (1.0 + 1e-12)

@@ -167,3 +167,21 @@ class TestProperties:
         assert varied.mean_wait_s == pytest.approx(
             plain.mean_wait_s * (1.0 - load) / (1.0 - ratio), rel=1e-6
         )
+
+
+class TestBursts:
+    @numerics
+    @given(rates, st.floats(0.05, 0.95), st.floats(0.0, 0.95))
+    def test_what_joins_from_below_waits_and_is_served(self, service, load, going_on):
+        arrival = load * service[-1]
+        chain = chain_of(arrival, service, 100_000)
+        free = np.arange(len(service), -1.0, -1.0)
+        bursts = replace(chain, joined=np.where(free > 0.0, going_on**free, 0.0)[None])
+        alone, found = stationary(chain), stationary(bursts)
+        assert found.throughput_rps[0] == pytest.approx(arrival, rel=1e-6)
+        assert found.waiting_ratio[0] >= alone.waiting_ratio[0] - 1e-12
+        assert found.mean_queue_length[0] == pytest.approx(found.mean_wait_s[0] * arrival)
+        # Whoever waits has the same wait: bursts make more wait, not each longer.
+        each = found.mean_wait_s / np.maximum(found.waiting_ratio, 1e-300)
+        if alone.waiting_ratio[0] > 1e-9:
+            assert each[0] == pytest.approx(alone.mean_wait_s[0] / alone.waiting_ratio[0], rel=1e-3)
