@@ -51,7 +51,7 @@ def measure() -> list[Row]:
     rows, worst = [], 0.0
     for series in _all_series():
         for horizon_s in HORIZONS_S:
-            ours, last = _losses(series, horizon_s)
+            ours, last = losses(series, horizon_s)
             ratio = ours / last
             worst = max(worst, float(ratio.max()))
             told = " ".join(f"{o:8.4f} ({r:5.2f})" for o, r in zip(ours, ratio, strict=True))
@@ -79,7 +79,7 @@ def measure() -> list[Row]:
     return rows
 
 
-def _losses(series: Series, horizon_s: float) -> tuple[FloatArray, FloatArray]:
+def losses(series: Series, horizon_s: float) -> tuple[FloatArray, FloatArray]:
     """Return mean pinball losses per judged quantile: ours, and the last value's."""
     count = series.counts.shape[1]
     names = tuple(f"m{i}" for i in range(count))
