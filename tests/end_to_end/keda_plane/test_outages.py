@@ -5,6 +5,7 @@ import pytest
 from tests.end_to_end.control_plane.engines import variant
 from tests.end_to_end.control_plane.kube_api import eventually
 from tests.end_to_end.control_plane.outcomes import Outcome
+from tests.end_to_end.control_plane.replicas import gauge
 from tests.end_to_end.control_plane.stage import World, enough_for, new_namespace, steady
 
 from .keda import Keda
@@ -72,8 +73,13 @@ async def test_a_request_wakes_it_by_push_again_after_the_adapter_was_away(
         await own.keeps("chat", 0, for_s=3.0)
         await own.start_adapter()
         await eventually(stage.adapter.figures, within_s=30, what="a decision")
-        # KEDA opens its stream again 2 s after it broke, then 4, 8, ... 60.
-        await own.keeps("chat", 0, for_s=8.0)
+        # KEDA tries its stream again 2 s after it broke, then 4, 8, ... 60.
+        await eventually(
+            lambda: gauge(stage.adapter, "wva_keda_open_streams"),
+            within_s=90,
+            what="KEDA's stream is open again",
+        )
+        await own.keeps("chat", 0, for_s=3.0)
         _, outcome.reaction_s = await woken(own, "chat")
         assert outcome.reaction_s < 2.0
 
