@@ -6,6 +6,7 @@ import signal
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -158,8 +159,16 @@ async def test_followers_serve_the_leader_s_decisions_and_stay_fresh(
             ages = [await gauge(each, "wva_publication_age_seconds") for each in followers]
             assert max(ages) < 3.0, ages
             await asyncio.sleep(0.5)
-        told = [await each.explain("chat", namespace=stage.namespace) for each in replicas.all]
-        assert len({each["decision"]["served_replicas"] for each in told}) == 1
+
+        async def told() -> list[Any]:
+            return [await each.explain("chat", namespace=stage.namespace) for each in replicas.all]
+
+        await eventually(  # asked one after the other: a decision may come between two of them
+            told,
+            lambda told: len({each["decision"]["served_replicas"] for each in told}) == 1,
+            within_s=10,
+            what="all replicas serve the same count",
+        )
         assert [await gauge(each, "wva_leader") for each in followers] == [0.0, 0.0]
         assert [await each.figures() for each in followers] == [{}, {}]
         assert "chat" in await leader.figures()
