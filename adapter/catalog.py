@@ -21,6 +21,7 @@ from optimizer import (
     Trust,
     seed_profiles,
 )
+from optimizer.published import published_row
 
 from .accelerators import assume
 from .config import Model, Profile, ServiceClass, Settings, Variant
@@ -58,7 +59,8 @@ class Catalog:
     active: BoolArray
     observed: BoolArray
     cold_start_s: FloatArray  # NaN: not declared
-    profile_trust: IntArray  # GIVEN, PRIOR or NONE
+    profile_trust: IntArray  # FIXED, GIVEN, PRIOR or NONE
+    prior_origin: tuple[str, ...]  # of a PRIOR: published, roofline; "": none
     profiles: ServiceProfiles  # given, else the prior; NaN rows where a name says nothing
     max_batch_size: FloatArray  # by command line or profile; NaN: nothing says
     max_queue_size: FloatArray
@@ -82,7 +84,7 @@ def build_catalog(settings: Settings) -> Catalog:
     profiles = [_model(settings, v.model).profiles.get(v.accelerator) for v in declared]
     costs = [_cost(settings, v) for v in declared]
     powers = [_power(settings, v) for v in declared]
-    known, trust = _with_priors(_profiles(profiles), declared)
+    known, trust = _with_priors(profiles, declared)
     engine = engine_columns(settings, profiles)
     return Catalog(
         settings=settings,
@@ -115,6 +117,7 @@ def build_catalog(settings: Settings) -> Catalog:
         observed=np.array([v.mode == "observe" for v in declared], dtype=np.bool_),
         cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),
         profile_trust=trust,
+        prior_origin=_prior_origin(declared, trust),
         profiles=known,
         max_batch_size=engine.max_batch_size,
         max_queue_size=engine.max_queue_size,
@@ -230,7 +233,7 @@ def _profiles(profiles: list[Profile | None]) -> ServiceProfiles:
 
 
 def _with_priors(
-    given: ServiceProfiles, declared: Sequence[Variant]
+    profiles: list[Profile | None], declared: Sequence[Variant]
 ) -> tuple[ServiceProfiles, IntArray]:
     """Fill in a published profile or the roofline's where none is given; say which is which."""
     prior = seed_profiles(
@@ -238,6 +241,7 @@ def _with_priors(
         [v.model for v in declared],
         accelerators_per_replica=_ints([v.accelerators_per_replica for v in declared]),
     )
+    given = _profiles(profiles)
     absent = np.isnan(given.iteration_base_s)
     filled = ServiceProfiles(
         **{
@@ -246,7 +250,21 @@ def _with_priors(
         }
     )
     guessed = np.where(np.isfinite(filled.iteration_base_s), Trust.PRIOR, Trust.NONE)
-    return filled, np.where(absent, guessed, Trust.GIVEN).astype(np.int64)
+    fixed = np.array([p is not None and p.fixed for p in profiles], dtype=np.bool_)
+    stated = np.where(fixed, Trust.FIXED, Trust.GIVEN)
+    return filled, np.where(absent, guessed, stated).astype(np.int64)
+
+
+def _prior_origin(declared: Sequence[Variant], trust: IntArray) -> tuple[str, ...]:
+    """Return where each profile that was neither given nor learned comes from."""
+    return tuple(
+        ""
+        if each != Trust.PRIOR
+        else "published"
+        if published_row(v.model, v.accelerator, v.accelerators_per_replica)
+        else "roofline"
+        for v, each in zip(declared, trust.tolist(), strict=True)
+    )
 
 
 def _ms(profile: Profile | None, *names: str) -> float:

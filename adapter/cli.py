@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     running.add_demo(commands)
     asking.add_check(commands)
     asking.add_explain(commands)
+    asking.add_profiles(commands)
     asking.add_plan(commands)
     asking.add_doctor(commands)
     fitting.add_fit(commands)

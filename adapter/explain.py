@@ -55,6 +55,7 @@ _UNITS = (
     ("_rps", "requests/s"),
     ("_tps", "tokens/s"),
     ("_bytes", "bytes"),
+    ("_ms", "ms"),
     ("_w", "W"),
     ("_s", "s"),
 )

@@ -17,6 +17,7 @@ from optimizer.leaving import leaving_first
 from .analyze import Analysis, unseen
 from .catalog import Catalog
 from .guard import Brake, Guarded
+from .profiles_in_force import profile_basis, profile_columns
 from .records import Publication, Reason, ReplicaState, Snapshot, TickReport
 from .routing_words import routing_words
 from .tolerance import left_alone, nudged, tolerance_up_ratio
@@ -96,7 +97,7 @@ def publish(
             analysis.doubt,
             variants.blind | variants.partial | (age > settings.max_decision_age_s),
         ),
-        details=_details(plan, guarded, decision, analysis, snapshot),
+        details=_details(plan, guarded, decision, analysis, snapshot, catalog),
         binding=plan.binding.astype(np.int8),
         binding_names=tuple(_camel(b.name) for b in Binding),
         texts={
@@ -106,6 +107,7 @@ def publish(
             "dialect": snapshot.dialect,
             "routing": routing_words(plan),
             "profile": tuple(_TRUST_WORDS[t] for t in plan.trust.tolist()),
+            "profile_basis": profile_basis(plan, catalog),
             "brake": tuple(_camel(Brake(b).name) for b in decision.brake.tolist()),
         },
         max_decision_age_s=settings.max_decision_age_s,
@@ -170,6 +172,7 @@ def _details(
     decision: _Decision,
     analysis: Analysis,
     snapshot: Snapshot,
+    catalog: Catalog,
 ) -> dict[str, FloatArray]:
     variants = analysis.request.variants
     slo = analysis.request.slo
@@ -192,6 +195,7 @@ def _details(
         "slo.ttft_s": _finite(slo.ttft_s),
         "slo.itl_s": _finite(slo.itl_s),
         "slo.percentile_ratio": slo.percentile_ratio,
+        **profile_columns(plan, analysis.request.limits, catalog),
         "predicted.capacity_rps": plan.capacity_rps,
         "predicted.routed_rps": plan.routed_rps,
         "predicted.share_rps": plan.share_rps,

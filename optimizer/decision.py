@@ -252,6 +252,7 @@ class Plan:
     slo_feasible: BoolArray
     memory_bound: BoolArray
     trust: IntArray  # of the profiles that were used
+    profiles: ServiceProfiles  # those
     profile_ratio: FloatArray  # of their times and the given ones; 1: as given, or learned
     traffic_ratio: FloatArray
     cold_start_s: FloatArray  # planned with

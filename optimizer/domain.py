@@ -45,6 +45,7 @@ class Trust(IntEnum):
     PRIOR = 1
     LEARNED = 2
     GIVEN = 3
+    FIXED = 4  # given, and held whatever engines do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

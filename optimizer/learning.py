@@ -6,7 +6,7 @@ import numpy as np
 
 from .correction import CorrectionState, corrected
 from .decision import PlanRequest
-from .domain import FloatArray, ServiceProfiles, Trust
+from .domain import BoolArray, FloatArray, ServiceProfiles, Trust
 from .estimation import EstimatorSettings, learned, update
 from .estimator_state import EstimatorState
 
@@ -21,7 +21,7 @@ def with_learned_profiles(
     Parameters
     ----------
     request : PlanRequest
-        Its `profiles` are what somebody gave (trust GIVEN) or a prior (the seed).
+        Its `profiles` are what somebody gave (trust GIVEN or FIXED) or a prior (the seed).
 
     Returns
     -------
@@ -33,12 +33,12 @@ def with_learned_profiles(
     if not request.policy.profile_learning:
         names = request.variant_names
         return request, request.state.estimator, CorrectionState.empty(names)
-    given = request.variants.trust == Trust.GIVEN
+    given = request.variants.trust >= Trust.GIVEN
     kept, correction = corrected(
         request.state.correction,
         request.profiles,
         names=request.variant_names,
-        given=given,
+        given=request.variants.trust == Trust.GIVEN,
         observations=request.observations,
         workloads=request.workloads,
         now_s=request.now_s,
@@ -64,10 +64,10 @@ def with_learned_profiles(
             for name in ServiceProfiles.__dataclass_fields__
         }
     )
-    trust = np.where(given, np.int64(Trust.GIVEN), found.trust)
+    trust = np.where(given, request.variants.trust, found.trust)
     variants = replace(request.variants, trust=trust)
     return replace(request, profiles=profiles, variants=variants), estimator, correction
 
 
-def _chosen(given: FloatArray, declared: FloatArray, found: FloatArray) -> FloatArray:
+def _chosen(given: BoolArray, declared: FloatArray, found: FloatArray) -> FloatArray:
     return np.where(given, declared, found)

@@ -31,7 +31,7 @@ from .tiers import rates_side_by_side
 __all__ = ["plan"]
 
 # Of a Plan, what isn't a column.
-_WHOLE = frozenset({"state", "recall"})
+_WHOLE = frozenset({"profiles", "state", "recall"})
 
 
 def plan(request: PlanRequest) -> Plan:
@@ -207,6 +207,7 @@ def _told(
         slo_feasible=capacity.slo_feasible,
         memory_bound=capacity.memory_bound,
         trust=request.variants.trust,
+        profiles=request.profiles,
         profile_ratio=np.where(
             request.variants.trust == Trust.GIVEN, np.exp(correction.applied), 1.0
         ),
@@ -283,4 +284,9 @@ def _taken(decided: Plan, place: IntArray) -> Plan:
         for name in Plan.__dataclass_fields__
         if name not in _WHOLE
     }
-    return Plan(**rows, state=decided.state, recall=decided.recall)
+    return Plan(
+        **rows,
+        profiles=decided.profiles.take(place),
+        state=decided.state,
+        recall=decided.recall,
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .kinds import Commands
 
-__all__ = ["add_check", "add_doctor", "add_explain", "add_plan"]
+__all__ = ["add_check", "add_doctor", "add_explain", "add_plan", "add_profiles"]
 
 
 def add_check(commands: Commands) -> None:
@@ -73,15 +73,41 @@ def add_explain(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     explain.add_argument("variant", metavar="[NAMESPACE/]VARIANT", nargs="?")
-    explain.add_argument(
+    _add_address(explain)
+    explain.add_argument("--json", action="store_true", help="print JSON instead of text")
+    explain.set_defaults(module="explain")
+
+
+def _add_address(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--url",
         help="where an adapter serves its API (default: the kubeconfig's cluster, else "
         "https://127.0.0.1:8443)",
     )
-    explain.add_argument("--ca-file", type=Path, help="CA certificate of the adapter")
-    explain.add_argument("--token-file", type=Path, help="bearer token to authenticate with")
-    explain.add_argument("--json", action="store_true", help="print JSON instead of text")
-    explain.set_defaults(module="explain")
+    command.add_argument("--ca-file", type=Path, help="CA certificate of the adapter")
+    command.add_argument("--token-file", type=Path, help="bearer token to authenticate with")
+
+
+def add_profiles(commands: Commands) -> None:
+    """Add `wva profiles`."""
+    profiles = commands.add_parser(
+        "profiles",
+        help="the performance profiles that decisions are made with",
+        description="Ask a running adapter, as `wva explain` does, how fast it takes a replica of "
+        "each variant to be, and where it has that from. --settings prints them as settings, to "
+        "edit and keep.",
+        epilog="examples:\n"
+        "  wva profiles\n"
+        "  wva profiles team-a/ team-b/llama\n"
+        "  wva profiles team-a/llama-8b-h100 --settings >> wva.yaml\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    profiles.add_argument("variants", metavar="[NAMESPACE/]VARIANT", nargs="*")
+    _add_address(profiles)
+    form = profiles.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument("--settings", action="store_true", help="print YAML for the settings")
+    profiles.set_defaults(module="profiles")
 
 
 def add_doctor(commands: Commands) -> None:

@@ -12,7 +12,7 @@ from adapter.external_metrics.overview import overview_text
 
 from .explanations import Asked, directly, through_api_server
 
-__all__ = ["run"]
+__all__ = ["answered", "run"]
 
 # Where an adapter without a cluster serves its API.
 LOCAL = "https://127.0.0.1:8443"
@@ -21,7 +21,7 @@ LOCAL = "https://127.0.0.1:8443"
 def run(options: argparse.Namespace) -> int:
     """Print the explanation as text, or as JSON where that is asked for."""
     asked = Asked.parse(options.variant)
-    document = _document(options, asked)
+    document = answered(options, asked)
     if options.json:
         print(json.dumps(document, indent=2))
     else:
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _document(options: argparse.Namespace, asked: Asked) -> Mapping[str, Any]:
+def answered(options: argparse.Namespace, asked: Asked) -> Mapping[str, Any]:
     """Return the answer: of the URL, else of the cluster, else of an adapter on this machine."""
     if options.url is None and options.ca_file is None and options.token_file is None:
         # Half a second of imports that only a cluster needs.

@@ -48,6 +48,7 @@ class Profile(Section):
     max_batched_tokens: Annotated[int, Field(ge=1)] | None = None
     max_queue_size: Annotated[int, Field(ge=0)] | None = None
     kv_capacity_tokens: Positive | None = None
+    fixed: bool = False  # used as it is given, whatever engines do
 
 
 class Demand(Section):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..profiles_in_force import profile_of
 from ..records import Publication
 from ..store import Edition
 from .wire import timestamp
@@ -79,6 +80,7 @@ def _line(edition: Edition, row: int, now_s: float) -> dict[str, Any]:
         "utilization_ratio": edition.served("wva_utilization", row, now_s),
         **{name: _figure(publication, detail, row) for name, detail in _FIGURES.items()},
         **_measured(publication, row),
+        "profile": profile_of(publication, row),
     }
 
 

@@ -1,10 +1,14 @@
 """Given profiles that are off by a factor are corrected, those that aren't are left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from optimizer import Trust, plan
 from optimizer.correction import TOLERATED, CorrectionState, corrected
 from optimizer.step_law import parameters_of
+from tests.helpers.closed_loop import ClosedLoop
 from tests.optimizer.test_estimation import TRUTH, profiles, window, workloads
 
 WINDOW_S = 20.0
@@ -70,3 +74,23 @@ def test_variants_are_matched_by_name():
     _, state = watched(1.4, windows=20)
     both = state.of(("new", "v"), np.array([1.0, state.given_s[0]]))
     assert both.applied.tolist() == [0.0, state.applied[0]]
+
+
+@pytest.mark.parametrize(
+    ("trust", "factor"),
+    [
+        pytest.param(Trust.GIVEN, 1.4, id="given: follows engines"),
+        pytest.param(Trust.FIXED, 1.0, id="fixed: held"),
+    ],
+)
+def test_a_fixed_profile_is_held_whatever_engines_do(trust, factor):
+    _, state = watched(1.4, windows=20)
+    asked = ClosedLoop(models=1).run(5.0, seconds=20.0).request()
+    known = replace(state, names=asked.variant_names, given_s=asked.profiles.iteration_base_s)
+    variants = replace(asked.variants, trust=np.array([int(trust)]))
+    memory = replace(asked.state, correction=known)
+    found = plan(replace(asked, variants=variants, state=memory))
+    assert found.trust.tolist() == [trust]
+    assert found.profile_ratio[0] == pytest.approx(factor, rel=0.06)
+    in_force, given = parameters_of(found.profiles), parameters_of(asked.profiles)
+    np.testing.assert_allclose(in_force, given * found.profile_ratio[0])
