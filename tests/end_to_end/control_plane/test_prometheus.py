@@ -34,7 +34,8 @@ async def test_engines_are_read_through_prometheus(world: World, outcome: Outcom
             stage.engines.set_rate(14.0)
             await stage.settled("chat", lambda count: count >= 4)
             stage.engines.set_rate(2.0)
-            await stage.settled("chat", lambda count: count <= 2)
+            # A rate over 15 s falls for 15 s; what it still asked for is kept for a cold start.
+            await stage.settled("chat", lambda count: count <= 2, within_s=150)
             await stage.measure(outcome)
             assert outcome.failures == []
             server.daemon.kill()
