@@ -84,6 +84,7 @@ def build_catalog(settings: Settings) -> Catalog:
     profiles = [_model(settings, v.model).profiles.get(v.accelerator) for v in declared]
     costs = [_cost(settings, v) for v in declared]
     powers = [_power(settings, v) for v in declared]
+    modes = [v.mode if v.mode != "active" else settings.mode for v in declared]
     known, trust = _with_priors(profiles, declared)
     engine = engine_columns(settings, profiles)
     return Catalog(
@@ -96,7 +97,7 @@ def build_catalog(settings: Settings) -> Catalog:
         labels=tuple(_labels(settings, v) for v in declared),
         texts={
             "cost_source": tuple("assumed" if assumed else "settings" for _, assumed in costs),
-            "mode": tuple(v.mode for v in declared),
+            "mode": tuple(modes),
             "analyzer": tuple(v.analyzer for v in declared),
             "hold": tuple(v.hold or "" for v in declared),
             "spot": tuple(f"survives {v.spot.survive} lost" if v.spot else "" for v in declared),
@@ -113,8 +114,8 @@ def build_catalog(settings: Settings) -> Catalog:
         takes_over=_taken_over(declared),
         spot=_spot(declared),
         routing_weight=_floats([_or_nan(v.routing_weight) for v in declared]),
-        active=np.array([v.mode == "active" for v in declared], dtype=np.bool_),
-        observed=np.array([v.mode == "observe" for v in declared], dtype=np.bool_),
+        active=np.array([mode == "active" for mode in modes], dtype=np.bool_),
+        observed=np.array([mode == "observe" for mode in modes], dtype=np.bool_),
         cold_start_s=_floats([_or_nan(v.cold_start_s) for v in declared]),
         profile_trust=trust,
         prior_origin=_prior_origin(declared, trust),

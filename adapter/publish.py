@@ -185,6 +185,7 @@ def _details(
     return {
         **analysis.inputs,
         "input.ready_replicas": variants.ready_replicas.astype(float),
+        "input.hot_replicas": plan.hot_replicas.astype(float),
         "bound.model_replicas": plan.demand_replicas,
         "bound.saturation_replicas": plan.saturation_replicas,
         "bound.unmet_demand_ratio": plan.unmet_ratio,

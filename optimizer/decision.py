@@ -238,6 +238,7 @@ class Plan:
     binding: IntArray
     demand_replicas: FloatArray
     saturation_replicas: FloatArray
+    hot_replicas: IntArray  # full beside others with room, see saturation.Headroom
     capacity_rps: FloatArray  # of one replica within the SLO
     routed_rps: FloatArray  # ... that is planned with, as requests are routed; 0: left out
     law: IntArray  # by which they are, see router.Law

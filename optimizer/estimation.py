@@ -58,6 +58,9 @@ _TTFT_WEIGHT = 0.01
 # 1 to 4 %.
 _DRIFT_GAIN = 0.2
 _LARGEST_DRIFT = 0.1
+# No window counts for more: one that is ten times off is an outlier, and a burst in it may
+# reach into two. An engine that became slower for good says so in a third.
+_LARGEST_OFF = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,6 +153,7 @@ def _checked(
     )
     residual, _, _ = problem.evaluated(np.where(np.isfinite(good), good, 1.0))
     off = np.where(np.isfinite(good[:, 0]), -residual[:, 0, 0], 0.0)
+    off = np.clip(off, -_LARGEST_OFF, _LARGEST_OFF)
     drift = state.drift[rows] + _DRIFT_GAIN * (off - state.drift[rows])
     other = seed_known & (np.abs(drift) > _LARGEST_DRIFT)
     wide = other[:, None]

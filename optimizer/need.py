@@ -62,6 +62,7 @@ class Need:
     memory: DemandMemory
     demand_replicas: FloatArray
     saturation_replicas: FloatArray
+    hot_replicas: IntArray
     by_saturation: BoolArray  # models whose need the engines' state decided
     removable: IntArray  # replicas that may go at once, per variant
     overload: Overload
@@ -216,6 +217,7 @@ def required(request: PlanRequest, capacity: Capacity, ahead: Ahead) -> Need:
         memory=memory,
         demand_replicas=alone,
         saturation_replicas=stock.needed_replicas,
+        hot_replicas=stock.hot_replicas,
         by_saturation=use_stock,
         removable=_removable(request, stock, asked_for),
         overload=full,

@@ -193,6 +193,7 @@ def _told(
         binding=why,
         demand_replicas=need.demand_replicas,
         saturation_replicas=need.saturation_replicas,
+        hot_replicas=need.hot_replicas,
         capacity_rps=own_rps,
         routed_rps=np.where(capacity.known, capacity.rate_rps, np.nan),
         law=router.law,

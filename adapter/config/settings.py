@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,7 @@ class Settings(Section):
     wake_interval_s: Positive = 0.5
     max_decision_age_s: Positive = 30.0
     hold_s: NonNegative = 600.0
+    mode: Literal["active", "observe", "paused"] = "active"
     stability_margin_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
     down_window_s: Positive = 60.0
     down_hysteresis_ratio: NonNegative = 0.02
