@@ -78,12 +78,16 @@ def test_leaving_the_memory_out_changes_no_decision():
     loop = ClosedLoop(models=6, dearer=True).run(np.arange(6) * 4.0, seconds=300)
     request = loop.request()
     alone, helped = plan(request), plan(replace(request, recall=loop.last.recall))
-    for column in fields(alone):
-        if column.name not in {"state", "recall"}:
-            np.testing.assert_allclose(
-                getattr(helped, column.name),
-                getattr(alone, column.name),
-                rtol=1e-4,
-                err_msg=column.name,
-            )
+    for ours, theirs, whole in (
+        (helped, alone, {"state", "recall", "profiles"}),
+        (helped.profiles, alone.profiles, set()),
+    ):
+        for column in fields(theirs):
+            if column.name not in whole:
+                np.testing.assert_allclose(
+                    getattr(ours, column.name),
+                    getattr(theirs, column.name),
+                    rtol=1e-4,
+                    err_msg=column.name,
+                )
     np.testing.assert_array_equal(helped.desired, alone.desired)
