@@ -7,7 +7,8 @@ import pytest
 
 from adapter.decide import DecisionMemory, decide
 from adapter.explain import explain_variant, to_text
-from adapter.records import Freshness, TickReport
+from adapter.records import Freshness, Missing, TickReport
+from tests.adapter.collect.engines_of import Engine
 from tests.helpers.closed_loop import reversals
 from tests.helpers.decision_loop import DecisionLoop
 from tests.helpers.replicas import CHAT
@@ -192,3 +193,31 @@ def test_a_dry_run_of_everything_publishes_what_is_there_and_tells_what_it_would
     assert told["decision"]["desired_replicas"] == 1.0
     assert told["decision"]["recommended_replicas"] == recommended[bought]
     assert told["reason"]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "deferred", "more"),
+    [
+        pytest.param(0, 0, False, id="nobody-waits"),
+        pytest.param(0, 150, False, id="all-wait-for-an-adapter"),
+        pytest.param(150, 0, True, id="all-wait-for-room"),
+    ],
+)
+def test_only_requests_that_wait_for_room_are_taken_for_saturation(capacity, deferred, more):
+    """From the page of an engine on; with a single LoRA slot most requests may be deferred."""
+    name, engine, memory = 'model_name="mystery"', Engine("mystery"), DecisionMemory.empty()
+    catalog = catalog_of(UNKNOWN)
+    for tick in range(12):
+        page = (
+            f"vllm:num_requests_running{{{name}}} 30\n"
+            f"vllm:num_requests_waiting{{{name}}} {capacity + deferred}\n"
+            f'vllm:num_requests_waiting_by_reason{{{name},reason="capacity"}} {capacity}\n'
+            f'vllm:num_requests_waiting_by_reason{{{name},reason="deferred"}} {deferred}\n'
+            f"vllm:kv_cache_usage_perc{{{name}}} 0.6\n"
+            f"vllm:request_success_total{{{name}}} {20 * tick}\n"
+        )
+        read = {k: v for k, v in engine.read(page).replica.items() if not isinstance(v, Missing)}
+        snapshot = snapshot_of(catalog, [replica(0, "v0", **read)], taken_s=engine.now_s)
+        publication, memory = decide(snapshot, catalog, memory, report=REPORT)
+    assert publication.details["input.waiting_requests"].tolist() == [capacity]
+    assert (publication.values["wva_desired_replicas"][0] > 1.0) == more
