@@ -102,14 +102,11 @@ def test_counts_keep_within_bounds_and_capacity(demand, capacity, backlog):
     assert found.desired.sum() <= capacity
 
 
-@given(rates, gpus, backlogs, st.permutations(range(4)))
-@decisions
-def test_the_order_of_variants_and_their_names_do_not_matter(demand, capacity, backlog, order):
-    request, found = decided(demand, capacity=capacity, backlog=backlog)
-    order = np.array(order)
-    shuffled = replace(
+def shuffled(request, order):
+    """Return the request with its variants in another order and under other names."""
+    return replace(
         request,
-        variant_names=tuple(f"other-{position}" for position in range(4)),
+        variant_names=tuple(f"other-{position}" for position in range(len(order))),
         variants=request.variants.take(order),
         profiles=request.profiles.take(order),
         limits=request.limits.take(order),
@@ -117,8 +114,17 @@ def test_the_order_of_variants_and_their_names_do_not_matter(demand, capacity, b
         slo=request.slo.take(order),
         observations=request.observations.take(order),
         supply=request.supply.reordered(np.argsort(order)),
+        routing=request.routing.reordered(order),
     )
-    np.testing.assert_array_equal(plan(shuffled).desired, found.desired[order])
+
+
+@given(rates, gpus, backlogs, st.permutations(range(4)))
+@decisions
+def test_the_order_of_variants_and_their_names_do_not_matter(demand, capacity, backlog, order):
+    request, found = decided(demand, capacity=capacity, backlog=backlog)
+    order = np.array(order)
+    other = plan(shuffled(request, order))
+    np.testing.assert_array_equal(other.desired, found.desired[order])
 
 
 # The same on two types of accelerator, of which either may be what runs out.
@@ -234,19 +240,7 @@ def test_a_tighter_target_never_costs_less_on_several_types(demand, targets):
 def test_order_and_names_do_not_matter_on_several_types(demand, counts, backlog, order):
     _, request, found = decided_on_two(demand, counts=counts, backlog=backlog)
     order = np.array(order)
-    shuffled = replace(
-        request,
-        variant_names=tuple(f"other-{position}" for position in range(8)),
-        variants=request.variants.take(order),
-        profiles=request.profiles.take(order),
-        limits=request.limits.take(order),
-        workloads=request.workloads.take(order),
-        slo=request.slo.take(order),
-        observations=request.observations.take(order),
-        supply=request.supply.reordered(np.argsort(order)),
-        routing=request.routing.reordered(order),
-    )
     cost = request.variants.cost_per_hour
-    other = plan(shuffled)
+    other = plan(shuffled(request, order))
     np.testing.assert_allclose(other.unmet_ratio, found.unmet_ratio[order], atol=1e-9)
     assert other.desired @ cost[order] == pytest.approx(found.desired @ cost)
